@@ -1,0 +1,55 @@
+# Two commands do everything on a fresh machine: make demo, make test.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+ROUTER ?= bird
+KERNELS ?= 6.1
+export PYTHON
+
+.PHONY: help setup build demo test lint format test-unit test-root test-kernels lock clean root-only
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing, build .venv and the BPF objects
+	@scripts/bootstrap.sh
+
+build: setup ## the same as setup: it ends with the BPF objects
+	@ls -l datapath/build
+
+demo: root-only setup ## run the main job in network namespaces (ROUTER=bird or frr)
+	@$(BIN)/lockstep demo --router $(ROUTER)
+
+test: root-only setup lint ## check the code and run all tests
+	@$(PYTEST) tests
+
+lint: ## ruff, mypy, import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: ## let ruff rewrite the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+test-unit: setup ## tests that need no root
+	@$(PYTEST) tests -m 'not root and not lab'
+
+test-root: root-only setup ## tests with network namespaces, BPF and real routers
+	@$(PYTEST) tests -m 'root or lab'
+
+test-kernels: root-only setup ## datapath tests in virtual machines (KERNELS="6.1 6.12")
+	@tests/kernels/run.sh $(KERNELS)
+
+lock: ## compile the locks again (UPGRADE=1 takes newer versions)
+	@scripts/lock.sh $(if $(UPGRADE),--upgrade)
+
+clean: ## remove what was built
+	@$(MAKE) --no-print-directory -C datapath clean
+	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find announcer bgpd datapath tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+root-only:
+	@[[ $$(id -u) == 0 ]] || { echo "lockstep: this needs root (network namespaces, BPF); as a user: make test-unit" >&2; exit 1; }

@@ -1,0 +1,100 @@
+"""``lockstep run``: the agent of one node."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from announcer.cli.client import EXIT_NO, EXIT_WRONG_USE, state_dir_option
+from announcer.logs import set_up_logging
+from announcer.run.settings import DEFAULT_BPFFS, DEFAULT_STATUS_LISTEN, AgentSettings
+
+
+@click.command()
+@click.option("--source", required=True, metavar="DIR", help="Folder with Kubernetes objects as YAML; followed live.")
+@click.option(
+    "--node-name", default=socket.gethostname, show_default="host name", help="Which Node object is this one."
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="bgp-config file. Default: the ConfigMap bgp-config of the source, key config.yaml.",
+)
+@state_dir_option
+@click.option(
+    "--bpffs",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_BPFFS,
+    show_default=True,
+    help="Where programs, maps and links are pinned; a BPF file system is mounted there if need be.",
+)
+@click.option(
+    "--status-listen",
+    multiple=True,
+    default=(DEFAULT_STATUS_LISTEN,),
+    show_default=True,
+    metavar="ADDRESS:PORT|unix:PATH",
+    help="Where the status endpoint listens, besides the state folder.",
+)
+@click.option(
+    "--devices",
+    default="auto",
+    show_default=True,
+    metavar="auto|NAME,…",
+    help="Devices on which packets for VIPs arrive.",
+)
+@click.option(
+    "--spawn-speaker/--no-spawn-speaker",
+    default=True,
+    show_default=True,
+    help="Start `lockstep speaker` when none answers.",
+)
+def run(
+    source: str,
+    node_name: str,
+    config_file: Path | None,
+    state_dir: Path,
+    bpffs: Path,
+    status_listen: tuple[str, ...],
+    devices: str,
+    spawn_speaker: bool,
+) -> None:
+    """Run the agent: announce what this node can serve, and serve what it announces.
+
+    SIGTERM ends the agent alone. Forwarding and BGP sessions go on, and the next agent picks them up.
+    """
+    from announcer.run.main import StartError, run_agent
+
+    folder = _source_folder(source)
+    settings = AgentSettings(
+        node_name=node_name,
+        source=folder,
+        config_file=config_file,
+        state_dir=state_dir.absolute(),
+        bpffs=bpffs.absolute(),
+        devices=None if devices == "auto" else tuple(name for name in devices.split(",") if name),
+        status_listen=status_listen,
+        spawn_speaker=spawn_speaker,
+    )
+    set_up_logging()
+    try:
+        asyncio.run(run_agent(settings))
+    except StartError as error:
+        click.echo(f"lockstep: {error}", err=True)
+        sys.exit(EXIT_NO)
+
+
+def _source_folder(source: str) -> Path:
+    if source == "kube":
+        click.echo("lockstep: --source kube comes with the cluster release; give a folder of manifests", err=True)
+        sys.exit(EXIT_WRONG_USE)
+    folder = Path(source)
+    if not folder.is_dir():
+        click.echo(f"lockstep: --source: {folder} is not a folder", err=True)
+        sys.exit(EXIT_WRONG_USE)
+    return folder

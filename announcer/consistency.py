@@ -1,0 +1,53 @@
+"""The one promise, checked: is anything announced that this node cannot serve?
+
+Pure and independent of ``plan``: it looks at the observed state alone, so it also finds what a wrong plan did.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from announcer.model.bgp import PeerState
+from announcer.model.desired import Desired
+from announcer.model.net import IPAddress, IPNetwork
+from announcer.model.observed import Observed
+
+
+class Violation(msgspec.Struct, frozen=True, kw_only=True):
+    """A route at a peer without anything proven behind it."""
+
+    peer: str
+    nlri: IPNetwork
+    problem: str
+
+
+def violations(desired: Desired, observed: Observed) -> tuple[Violation, ...]:
+    """Every route that an established peer holds and that nothing of ours can serve right now."""
+    own = {decision.prefix for decision in desired.pod_cidrs}
+    found: list[Violation] = []
+    for name, peer in sorted(observed.bgp.peers.items()):
+        if peer.state is not PeerState.ESTABLISHED:
+            continue
+        for nlri, entry in peer.rib.items():
+            if nlri in own or entry.withdrawing:
+                continue
+            problem = _problem(nlri, observed)
+            if problem:
+                found.append(Violation(peer=name, nlri=nlri, problem=problem))
+    return tuple(found)
+
+
+def _problem(nlri: IPNetwork, observed: Observed) -> str:
+    vips = {key.vip for key, frontend in observed.datapath.frontends.items() if frontend.backends and key.vip in nlri}
+    if not vips:
+        return "no frontend with backends stands behind it"
+    if not observed.datapath.attached:
+        return "the programs are not attached to every ingress device"
+    if not any(_is_proven(vip, observed) for vip in vips):
+        return "no VIP behind it is proven"
+    return ""
+
+
+def _is_proven(vip: IPAddress, observed: Observed) -> bool:
+    proof = observed.proofs.get(vip)
+    return proof is not None and proof.ok

@@ -1,0 +1,72 @@
+"""``fold``: what is known of the world, after one more thing was seen.
+
+The third of the three pure functions. Whatever the hands read back replaces what was known before; outcomes of steps
+add the two things that cannot be read back: when a VIP was last proven, and until when it drains.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from announcer.model.lb import Proof
+from announcer.model.net import IPAddress
+from announcer.model.observed import BgpObserved, DatapathObserved, Observed, Outcome, OutcomeState
+from announcer.model.steps import Drain, ProgramFrontend, Verify
+
+Event = DatapathObserved | BgpObserved | Outcome
+
+
+def fold(observed: Observed, event: Event, now: float) -> Observed:
+    """``observed`` with ``event``, seen at ``now`` (CLOCK_MONOTONIC seconds), taken in.
+
+    Pure; the same events in the same order give the same value.
+    """
+    match event:
+        case DatapathObserved():
+            return _fold_datapath(observed, event)
+        case BgpObserved():
+            return msgspec.structs.replace(observed, bgp=event)
+        case Outcome():
+            return _fold_outcome(observed, event, now)
+
+
+def _fold_datapath(observed: Observed, seen: DatapathObserved) -> Observed:
+    """Proofs and drains of a VIP that has no entries left are forgotten: nothing outlives its object.
+
+    A read-back that failed says nothing about entries, so nothing is forgotten on its strength.
+    """
+    if seen.problem:
+        return msgspec.structs.replace(observed, datapath=seen)
+    present = {key.vip for key in seen.frontends}
+    return msgspec.structs.replace(
+        observed,
+        datapath=seen,
+        proofs={vip: proof for vip, proof in observed.proofs.items() if vip in present},
+        draining={vip: until for vip, until in observed.draining.items() if vip in present},
+    )
+
+
+def _fold_outcome(observed: Observed, outcome: Outcome, now: float) -> Observed:
+    match outcome.step:
+        case Verify(vip=vip) if outcome.proof is not None:
+            return _fold_proof(observed, vip, outcome.proof)
+        case ProgramFrontend(frontend=frontend) if outcome.state is OutcomeState.FAILED:
+            # What could not be programmed is not served: as good as a proof that failed.
+            failed = Proof(ok=False, at=now, problem=outcome.problem)
+            return _fold_proof(observed, frontend.key.vip, failed)
+        case Drain(vip=vip, until=until) if outcome.state is OutcomeState.WAITING:
+            return msgspec.structs.replace(observed, draining={**observed.draining, vip: until})
+    return observed
+
+
+def _fold_proof(observed: Observed, vip: IPAddress, proof: Proof) -> Observed:
+    before = observed.proofs.get(vip)
+    since = before.since if before is not None and before.ok == proof.ok else proof.at
+    draining = observed.draining
+    if proof.ok and vip in draining:
+        draining = {other: until for other, until in draining.items() if other != vip}
+    return msgspec.structs.replace(
+        observed,
+        proofs={**observed.proofs, vip: msgspec.structs.replace(proof, since=since)},
+        draining=draining,
+    )

@@ -1,0 +1,93 @@
+"""From source events to the next snapshot. Pure, so that a recording of events gives the same snapshots again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from announcer.allocate import allocate
+from announcer.config import KEY, parse_config_map
+from announcer.config.types import Config
+from announcer.model.errors import ConfigProblem
+from announcer.model.net import IPAddress
+from announcer.model.objects import ConfigMap, KubeObject, ObjectKey, Service
+from announcer.snapshot import DEFAULT_NAMESPACE, ConfigView, Snapshot, index_objects, lose_config, take_config
+from announcer.sources.events import Replace
+
+#: The ConfigMap that holds the configuration.
+CONFIG_MAP_NAME = "bgp-config"
+
+
+class Allocations(msgspec.Struct, frozen=True, kw_only=True):
+    """What the standalone allocator gave, and why it gave nothing."""
+
+    given: Mapping[ObjectKey, tuple[IPAddress, ...]] = {}
+    refused: Mapping[ObjectKey, str] = {}
+
+
+def absorb(snapshot: Snapshot, event: Replace, config: ConfigView, *, standalone: bool) -> Snapshot:
+    """The snapshot after a source has delivered ``event``, with ``config`` in force.
+
+    ``standalone``: no cluster allocates addresses, so this function does, for the Services that have none.
+    """
+    index = index_objects(event.objects)
+    seen = Snapshot(
+        revision=snapshot.revision + 1,
+        node_name=snapshot.node_name,
+        synced=snapshot.synced or event.synced,
+        complete=(snapshot.synced and snapshot.complete) or not event.problems,
+        nodes=index.nodes,
+        services=index.services,
+        slices=index.slices,
+        secrets=index.secrets,
+    )
+    return with_config(seen, config, standalone=standalone)
+
+
+def with_config(snapshot: Snapshot, view: ConfigView, *, standalone: bool) -> Snapshot:
+    """The same objects under another configuration, as ``absorb`` would make it of them."""
+    allocations = _allocate(view.config, snapshot.services.values()) if standalone else Allocations()
+    return msgspec.structs.replace(snapshot, config=view, allocated=allocations.given, refused=allocations.refused)
+
+
+def config_from_objects(before: ConfigView, objects: Iterable[KubeObject]) -> ConfigView:
+    """The configuration in the ConfigMap ``bgp-config``; ``kube-system`` first if several namespaces have one."""
+    maps = [item for item in objects if isinstance(item, ConfigMap) and item.key.name == CONFIG_MAP_NAME]
+    if not maps:
+        problem = f"there is no ConfigMap {CONFIG_MAP_NAME} with the key {KEY}"
+        return lose_config(before, ConfigProblem(problem=problem))
+    chosen = min(maps, key=lambda item: (item.key.namespace != DEFAULT_NAMESPACE, item.key))
+    if KEY not in chosen.data:
+        problem = f"the ConfigMap {chosen.key} has no key {KEY}"
+        return lose_config(before, ConfigProblem(file=chosen.file, path="data", problem=problem))
+    result = parse_config_map(chosen)
+    after = take_config(before, result.config, result.problems, chosen.key.namespace)
+    return guard_empty(before, after, file=chosen.file, line=chosen.lines.get(KEY, 0))
+
+
+def guard_empty(before: ConfigView, after: ConfigView, *, file: str, line: int = 1) -> ConfigView:
+    """Refuse a file without peers and pools in place of one that had some.
+
+    It is far more often an editor's accident or a truncated write than the wish to take every route of a node back.
+    """
+    had = before.config is not None and (before.config.peers or before.config.pools)
+    has = after.config is not None and (after.config.peers or after.config.pools)
+    if not had or has or after.config is before.config:
+        return after
+    problem = ConfigProblem(
+        file=file,
+        line=line,
+        problem="the file holds neither peers nor pools, but the one in force does",
+        hint="to stop announcing, remove the Services or drain the node; the last good configuration stays",
+    )
+    return take_config(before, None, (problem,))
+
+
+def _allocate(config: Config | None, services: Iterable[Service]) -> Allocations:
+    if config is None:
+        return Allocations()
+    found = allocate(config, tuple(services))
+    given = {key: allocation.addresses for key, allocation in found.items() if allocation.addresses}
+    refused = {key: allocation.detail for key, allocation in found.items() if not allocation.addresses}
+    return Allocations(given=given, refused=refused)

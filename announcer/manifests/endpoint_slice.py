@@ -1,0 +1,70 @@
+"""discovery.k8s.io/v1 EndpointSlice."""
+
+from __future__ import annotations
+
+from announcer.manifests.fields import Field
+from announcer.manifests.service import one_of
+from announcer.model.net import Protocol
+from announcer.model.objects import Endpoint, EndpointSlice, ObjectKey, SlicePort
+
+#: Ties a slice to its Service (https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#ownership).
+SERVICE_LABEL = "kubernetes.io/service-name"
+
+_VERSIONS = {"IPv4": 4, "IPv6": 6}
+
+
+def endpoint_slice(field: Field, key: ObjectKey) -> EndpointSlice:
+    """The EndpointSlice in ``field``."""
+    owner = field.get("metadata", "labels", SERVICE_LABEL)
+    if not owner.text():
+        owner.wrong("is missing: the slice belongs to no Service", "write the name of the Service, as text")
+    kind = field.get("addressType")
+    name = kind.text()
+    if name not in ("IPv4", "IPv6", "FQDN"):
+        kind.wrong("must be IPv4, IPv6 or FQDN" if name else "is missing", "write IPv4 or IPv6")
+    # Names (FQDN) cannot be served by packets; such a slice has no endpoints for us.
+    version = _VERSIONS.get(name)
+    endpoints = [_endpoint(item, version) for item in field.get("endpoints").items()] if version else []
+    ports = [_port(item) for item in field.get("ports").items()]
+    return EndpointSlice(
+        key=key,
+        service=ObjectKey(key.namespace, owner.text()),
+        ports=tuple(port for port in ports if port is not None),
+        endpoints=tuple(endpoint for endpoint in endpoints if endpoint is not None),
+    )
+
+
+def _port(field: Field) -> SlicePort | None:
+    """A port; None if it has no number, which the API allows and which names nothing that can be served."""
+    number = field.get("port")
+    if number.value is None:
+        return None
+    return SlicePort(
+        name=field.get("name").text(),
+        protocol=one_of(field.get("protocol"), Protocol.TCP),
+        port=number.port(),
+    )
+
+
+def _endpoint(field: Field, version: int | None) -> Endpoint | None:
+    """An endpoint. Absent conditions: ready is true, serving is what ready is, terminating is false (KEP-1672)."""
+    addresses = []
+    for item in field.get("addresses").items():
+        address = item.address()
+        if address is not None and address.version != version:
+            item.wrong(f"{address} is not of the slice's addressType", "use one slice for each family")
+        if address is not None:
+            addresses.append(address)
+    conditions = field.get("conditions")
+    ready = conditions.get("ready").truth(True)
+    if not addresses:
+        field.get("addresses").wrong("has no address", "write at least one")
+        return None
+    return Endpoint(
+        addresses=tuple(addresses),
+        ready=ready,
+        serving=conditions.get("serving").truth(ready),
+        terminating=conditions.get("terminating").truth(False),
+        node_name=field.get("nodeName").text(),
+        zone=field.get("zone").text(),
+    )

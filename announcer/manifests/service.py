@@ -1,0 +1,62 @@
+"""core/v1 Service."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+from announcer.manifests.fields import Field
+from announcer.model.net import IPAddress, Protocol
+from announcer.model.objects import ObjectKey, Service, ServicePort, TrafficPolicy
+from announcer.yamltree import shown
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def service(field: Field, key: ObjectKey) -> Service:
+    """The Service in ``field``, with the defaults that the API server would have filled in."""
+    spec = field.get("spec")
+    metadata = field.get("metadata")
+    requested = spec.get("loadBalancerIP").address()
+    # An entry of status.loadBalancer.ingress that has a hostname only (a cloud's load balancer) is not ours.
+    ingress = [item.get("ip").address() for item in field.get("status", "loadBalancer", "ingress").items()]
+    return Service(
+        key=key,
+        labels=metadata.get("labels").texts(),
+        annotations=metadata.get("annotations").texts(),
+        type=spec.get("type").text() or "ClusterIP",
+        cluster_ips=_cluster_ips(spec),
+        ports=tuple(_port(item) for item in spec.get("ports").items()),
+        external_traffic_policy=one_of(spec.get("externalTrafficPolicy"), TrafficPolicy.CLUSTER),
+        load_balancer_class=spec.get("loadBalancerClass").text(),
+        requested=(requested,) if requested is not None else (),
+        ingress=tuple(dict.fromkeys(address for address in ingress if address is not None)),
+        creation_timestamp=metadata.get("creationTimestamp").text(),
+    )
+
+
+def one_of(field: Field, default: E) -> E:
+    """A member of the enumeration that ``default`` belongs to; ``default`` if the field is absent or wrong."""
+    word = field.text()
+    kind = type(default)
+    try:
+        return kind(word) if word else default
+    except ValueError:
+        field.wrong(f'"{shown(word)}" is not one of {", ".join(kind)}')
+        return default
+
+
+def _port(field: Field) -> ServicePort:
+    return ServicePort(
+        name=field.get("name").text(),
+        protocol=one_of(field.get("protocol"), Protocol.TCP),
+        port=field.get("port").port(),
+        node_port=field.get("nodePort").port(0),
+    )
+
+
+def _cluster_ips(spec: Field) -> tuple[IPAddress, ...]:
+    """``clusterIP`` and ``clusterIPs``; the word None marks a headless Service."""
+    fields = [spec.get("clusterIP"), *spec.get("clusterIPs").items()]
+    found = [field.address() for field in fields if field.value != "None"]
+    return tuple(dict.fromkeys(address for address in found if address is not None))

@@ -1,0 +1,118 @@
+"""What is told to routers: neighbors, routes, and what is known of a session (RFC 4271)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from announcer.model.net import IPAddress, IPNetwork
+
+#: ``high:low`` of RFC 1997, each 16 bits.
+Community = tuple[int, int]
+#: Global administrator and two local parts of RFC 8092, each 32 bits.
+LargeCommunity = tuple[int, int, int]
+
+
+class Password(msgspec.Struct, frozen=True, order=True):
+    """A TCP-MD5 password (RFC 2385). It is shown nowhere: ``repr`` and ``str`` hide it."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        """Never the value."""
+        return "Password(…)"
+
+    __str__ = __repr__
+
+
+class Neighbor(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A BGP neighbor as configured. ``name`` is unique and stable: it names the peer everywhere (status, metrics).
+
+    ``hold_time`` in seconds (0, or 3 to 65535; RFC 4271 section 4.2). ``router_id`` None: the engine's choice, the
+    local address of the session. ``local_address`` None: the kernel's choice. ``graceful_restart`` is the restart
+    time in seconds of RFC 4724, None: not offered. ``multihop``: the peer may be further away than one hop (only has a
+    meaning for eBGP). ``ttl_security``: packets of the peer are taken only with TTL 255, and ours are sent with it
+    (GTSM, RFC 5082). ``passive``: wait for the peer to connect.
+    """
+
+    name: str
+    address: IPAddress
+    port: int = 179
+    peer_asn: int
+    local_asn: int
+    hold_time: int = 90
+    router_id: IPAddress | None = None
+    local_address: IPAddress | None = None
+    graceful_restart: int | None = None
+    password: Password | None = None
+    multihop: bool = False
+    ttl_security: bool = False
+    passive: bool = False
+
+    @property
+    def internal(self) -> bool:
+        """True for iBGP: only there LOCAL_PREF is sent (RFC 4271 section 5.1.5)."""
+        return self.peer_asn == self.local_asn
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of an Adj-RIB-Out: NLRI with its path attributes.
+
+    ``next_hop`` None: the local address of the session ("next hop self"). ``local_pref`` None: the engine's default
+    on iBGP (100), nothing on eBGP. ``communities`` and ``large_communities`` sorted, without duplicates. ``med`` None:
+    not sent. ``prepend``: how many times the local ASN is put before the AS_PATH in addition to the usual once (eBGP).
+    """
+
+    nlri: IPNetwork
+    next_hop: IPAddress | None = None
+    local_pref: int | None = None
+    communities: tuple[Community, ...] = ()
+    large_communities: tuple[LargeCommunity, ...] = ()
+    med: int | None = None
+    prepend: int = 0
+
+
+class PeerState(StrEnum):
+    """The states of RFC 4271 section 8.2.2, as far as the engine tells them apart."""
+
+    IDLE = "Idle"
+    CONNECT = "Connect"
+    ACTIVE = "Active"
+    OPEN_SENT = "OpenSent"
+    OPEN_CONFIRM = "OpenConfirm"
+    ESTABLISHED = "Established"
+
+
+class RibEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one prefix towards one peer.
+
+    ``withdrawing`` False: the route was given to the engine. True: its withdrawal was. ``acknowledged``: the engine
+    took the last command. ``sent``: the UPDATE for it has left for the peer in the present session. An entry whose
+    withdrawal was sent no longer exists.
+    """
+
+    route: Route
+    withdrawing: bool = False
+    acknowledged: bool = False
+    sent: bool = False
+
+
+class PeerObserved(msgspec.Struct, frozen=True, kw_only=True):
+    """One neighbor as the speaker runs it now.
+
+    ``since``: when ``state`` was entered, seconds of the Unix clock (for people). ``down_since``: the same in
+    CLOCK_MONOTONIC seconds if the session is not Established, else None (for decisions). ``session`` counts the
+    sessions that came up with this neighbor: 0 before the first. ``end_of_rib``: the session for which End-of-RIB
+    was sent, 0 for none.
+    """
+
+    neighbor: Neighbor
+    state: PeerState = PeerState.IDLE
+    since: float = 0.0
+    down_since: float | None = None
+    session: int = 0
+    end_of_rib: int = 0
+    last_error: str | None = None
+    rib: dict[IPNetwork, RibEntry] = {}
+    updates_sent: int = 0

@@ -1,0 +1,121 @@
+"""What should be so, and for each thing that should not: the reason. Made by ``announcer.decide`` alone."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from announcer.model.bgp import Neighbor, Route
+from announcer.model.lb import Frontend, FrontendKey
+from announcer.model.net import IPAddress, IPNetwork
+from announcer.model.objects import ObjectKey
+
+
+class Reason(StrEnum):
+    """Why something is not announced. Stable strings: operators search for them, scripts match them."""
+
+    NO_ENDPOINTS = "noEndpoints"
+    NO_LOCAL_ENDPOINTS = "noLocalEndpoints"
+    NO_IP_ALLOCATED = "noIPAllocated"
+    IP_NOT_ALLOWED = "ipNotAllowed"
+    NOT_LOAD_BALANCER = "notLoadBalancer"
+    SERVICE_DELETED = "serviceDeleted"
+    FRONTEND_CONFLICT = "frontendConflict"
+    FAMILY_NOT_SUPPORTED = "familyNotSupported"
+    PROTOCOL_NOT_SUPPORTED = "protocolNotSupported"
+    CLASS_NOT_OURS = "classNotOurs"
+    NODE_EXCLUDED = "nodeExcluded"
+    NO_PEERS = "noPeers"
+    NOT_PROVEN = "notProven"
+    DATAPATH_ERROR = "datapathError"
+    PEER_NOT_ESTABLISHED = "peerNotEstablished"
+    NOT_SELECTED_FOR_PEER = "notSelectedForPeer"
+    NOT_ADVERTISED = "notAdvertised"
+    SECRET_MISSING = "secretMissing"
+    CONFIG_INVALID = "configInvalid"
+    CONFIG_MISSING = "configMissing"
+    SOURCES_NOT_SYNCED = "sourcesNotSynced"
+
+
+class BackendCount(msgspec.Struct, frozen=True, kw_only=True):
+    """Endpoints of a VIP, by address: known, serving (they may take new connections), and serving on this node."""
+
+    total: int = 0
+    serving: int = 0
+    local: int = 0
+
+
+class VipDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """One VIP: whether this node should announce it, and if not, why.
+
+    ``routes`` are the prefixes that cover it (several if the pool has several advertisements). ``frontends`` are
+    served whether or not the VIP is announced: an allocated VIP without backends drops its packets rather than
+    letting them loop between node and router.
+    """
+
+    vip: IPAddress
+    services: tuple[ObjectKey, ...]
+    pool: str = ""
+    reason: Reason | None = None
+    detail: str = ""
+    routes: tuple[IPNetwork, ...] = ()
+    frontends: tuple[FrontendKey, ...] = ()
+    backends: BackendCount = BackendCount()
+
+
+class ServiceDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """One Service: its VIPs, or why it has none. ``notes`` are remarks for people that refuse nothing."""
+
+    key: ObjectKey
+    vips: tuple[IPAddress, ...] = ()
+    reason: Reason | None = None
+    detail: str = ""
+
+
+class PodCidrDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """One Pod CIDR of this node."""
+
+    prefix: IPNetwork
+    reason: Reason | None = None
+    detail: str = ""
+
+
+class PeerRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A peer of the bgp-config with which this node has no session, and why."""
+
+    peer: str
+    reason: Reason
+    detail: str = ""
+
+
+class DesiredRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A route that a peer should hold, and the VIPs that stand behind it.
+
+    ``vips`` empty: it needs no proof (a Pod CIDR). Otherwise it may be announced while at least one of them is
+    proven.
+    """
+
+    route: Route
+    vips: tuple[IPAddress, ...] = ()
+
+
+class Desired(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that should be so on this node at one revision of the inputs.
+
+    ``synced`` False: some source has not delivered its first complete state; nothing may be removed, announced or
+    withdrawn on the strength of such a value. ``complete`` False: part of a source could not be understood, so what is
+    here counts, but nothing may be concluded from what is not. ``rib``: per neighbor name, what its Adj-RIB-Out should
+    hold.
+    """
+
+    revision: int
+    synced: bool
+    complete: bool = True
+    neighbors: dict[str, Neighbor] = {}
+    frontends: dict[FrontendKey, Frontend] = {}
+    rib: dict[str, dict[IPNetwork, DesiredRoute]] = {}
+    vips: dict[IPAddress, VipDecision] = {}
+    services: dict[ObjectKey, ServiceDecision] = {}
+    pod_cidrs: tuple[PodCidrDecision, ...] = ()
+    refused_peers: tuple[PeerRefusal, ...] = ()

@@ -1,0 +1,56 @@
+"""Addresses, prefixes and transport protocols.
+
+Addresses are values of the standard library's ``ipaddress``: they compare, sort and print as operators expect,
+and an invalid one cannot exist.
+"""
+
+from __future__ import annotations
+
+import abc
+import ipaddress
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    IPAddress = IPv4Address | IPv6Address
+    IPNetwork = IPv4Network | IPv6Network
+else:
+    # msgspec decodes at most one foreign type in a union, so at run time each of the two is one abstract type
+    # that both families are registered with. ``model.codec`` builds the right one from its text.
+    class IPAddress(abc.ABC):  # noqa: B024
+        """An IPv4 or an IPv6 address."""
+
+    class IPNetwork(abc.ABC):  # noqa: B024
+        """An IPv4 or an IPv6 prefix."""
+
+    for _family in (IPv4Address, IPv6Address):
+        IPAddress.register(_family)
+    for _family in (IPv4Network, IPv6Network):
+        IPNetwork.register(_family)
+
+
+class Protocol(StrEnum):
+    """A transport protocol as Kubernetes spells it (``Service.spec.ports[].protocol``)."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+    @property
+    def number(self) -> int:
+        """The IANA protocol number that stands in the IP header."""
+        return _PROTOCOL_NUMBERS[self]
+
+
+_PROTOCOL_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
+
+
+def host_prefix(address: IPAddress) -> IPNetwork:
+    """The prefix that holds just this address: /32 or /128."""
+    return ipaddress.ip_network(address)
+
+
+def aggregate(address: IPAddress, length: int) -> IPNetwork:
+    """The prefix of ``length`` bits around ``address``."""
+    return ipaddress.ip_network((address, length), strict=False)

@@ -1,0 +1,74 @@
+"""What is so: read back from the kernel and from the speaker, never remembered from what we once sent."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from announcer.model.bgp import PeerObserved
+from announcer.model.lb import DeviceObserved, Frontend, FrontendKey, MapUsage, Proof
+from announcer.model.net import IPAddress
+from announcer.model.steps import AnyStep
+
+
+class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
+    """The kernel's side of this node.
+
+    ``devices``: every device that should carry our programs, whether or not it does. ``frontends``: the entries as they
+    stand in the maps, their backends found by following the Maglev row. ``damaged``: entries that are there but wrong
+    in themselves (a row that names a missing backend, a decapsulation entry that is gone), with what is wrong.
+    ``problem``: why nothing can be served at all (programs not loaded), else empty.
+    """
+
+    devices: dict[str, DeviceObserved] = {}
+    frontends: dict[FrontendKey, Frontend] = {}
+    damaged: dict[FrontendKey, str] = {}
+    maps: dict[str, MapUsage] = {}
+    problem: str = ""
+
+    @property
+    def attached(self) -> bool:
+        """True if there is at least one ingress device and the programs are attached to every one of them."""
+        return not self.problem and bool(self.devices) and all(d.attached for d in self.devices.values())
+
+
+class BgpObserved(msgspec.Struct, frozen=True, kw_only=True):
+    """The speaker's side. ``reachable`` False: nobody knows, so nothing may be concluded from ``peers``."""
+
+    reachable: bool = False
+    peers: dict[str, PeerObserved] = {}
+    problem: str = ""
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """Both sides, the latest proof of each VIP, and the VIPs that are being drained.
+
+    ``draining``: VIP to the CLOCK_MONOTONIC second at which its entries may go.
+    """
+
+    datapath: DatapathObserved = DatapathObserved()
+    bgp: BgpObserved = BgpObserved()
+    proofs: dict[IPAddress, Proof] = {}
+    draining: dict[IPAddress, float] = {}
+
+
+class OutcomeState(StrEnum):
+    """How a step ended: ``done``; ``waiting`` (not yet, try when something changes); ``failed``."""
+
+    DONE = "done"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one step. ``retry`` has a meaning only for a failure: may the same step work later?
+
+    ``proof`` is set by ``Verify`` alone, and then ``state`` is ``done`` if the proof is ok, else ``failed``.
+    """
+
+    step: AnyStep
+    state: OutcomeState
+    problem: str = ""
+    retry: bool = True
+    proof: Proof | None = None

@@ -1,0 +1,78 @@
+"""``plan``: what to do next, in order. The rule of the whole product lives here and nowhere else.
+
+::
+
+    announced  ⊆  served  ⊆  allocated        at every instant
+
+The second of the three pure functions. It looks at what should be so and at what is so (read back, never remembered)
+and returns the steps that lead from one to the other. Two rules:
+
+1. Whoever carries out a plan may stop after any step, for any reason, and make a new plan from what he then finds.
+   Every prefix of a plan keeps the promise.
+2. Steps of one lane are done in order, and a step that fails or waits ends its lane for this round. Lanes do not depend
+   on each other, except that all lanes come after ``devices`` and ``speaker``.
+
+A VIP goes through its lane like this::
+
+    ProgramFrontend… ─> Verify ─> Announce…                                 into service
+    Withdraw… ─> AwaitSent ─> Drain ─> ProgramFrontend…/RemoveFrontend…     out of service
+"""
+
+from __future__ import annotations
+
+from announcer.model.desired import Desired
+from announcer.model.observed import Observed
+from announcer.model.steps import AnyStep, AttachDevices, ConfigureNeighbors
+from announcer.plan.end_of_rib import end_of_ribs
+from announcer.plan.lanes import pod_cidr_lanes, stray_route_lanes, vip_lanes
+from announcer.plan.settings import PlanSettings
+from announcer.plan.view import View
+
+__all__ = ["PlanSettings", "next_deadline", "plan"]
+
+
+def plan(desired: Desired, observed: Observed, now: float, settings: PlanSettings | None = None) -> tuple[AnyStep, ...]:
+    """The steps from ``observed`` to ``desired`` at ``now`` (CLOCK_MONOTONIC seconds). Empty: nothing to do.
+
+    Nothing at all is planned before every source has delivered its first complete state, or without a configuration
+    that ever was good: an empty list of Services then means "not known", not "none". While part of a source cannot be
+    understood, things are added and changed, but nothing is taken away.
+    """
+    if not desired.synced:
+        return ()
+    view = View.of(desired, observed, now, settings or PlanSettings())
+    return (
+        *_devices(view),
+        *_neighbors(view),
+        *vip_lanes(view),
+        *pod_cidr_lanes(view),
+        *(stray_route_lanes(view) if desired.complete else ()),
+        *end_of_ribs(view),
+    )
+
+
+def next_deadline(observed: Observed, now: float, settings: PlanSettings | None = None) -> float | None:
+    """When, at the latest, to plan again though nothing happens: CLOCK_MONOTONIC seconds, or None."""
+    limits = settings or PlanSettings()
+    times = list(observed.draining.values())
+    times += [proof.at + limits.proof_interval for proof in observed.proofs.values()]
+    times += [proof.since + limits.proof_grace for proof in observed.proofs.values() if not proof.ok]
+    later = [time for time in times if time > now]
+    return min(later) if later else None
+
+
+def _devices(view: View) -> list[AnyStep]:
+    if not view.desired.frontends or view.observed.datapath.attached:
+        return []
+    peers = tuple(sorted(neighbor.address for neighbor in view.desired.neighbors.values()))
+    return [AttachDevices(lane="devices", toward=peers)]
+
+
+def _neighbors(view: View) -> list[AnyStep]:
+    if not view.observed.bgp.reachable:
+        return []
+    wanted = tuple(sorted(view.desired.neighbors.values(), key=lambda neighbor: neighbor.name))
+    running = {name: peer.neighbor for name, peer in view.observed.bgp.peers.items()}
+    if running == {neighbor.name: neighbor for neighbor in wanted}:
+        return []
+    return [ConfigureNeighbors(lane="speaker", neighbors=wanted)]

@@ -1,0 +1,53 @@
+"""A step in one line, for logs and for people who read a plan."""
+
+from __future__ import annotations
+
+from announcer.model.bgp import Route
+from announcer.model.steps import (
+    Announce,
+    AnyStep,
+    AttachDevices,
+    AwaitSent,
+    ConfigureNeighbors,
+    Drain,
+    EndOfRib,
+    ProgramFrontend,
+    RemoveFrontend,
+    Verify,
+    Withdraw,
+)
+
+
+def describe(step: AnyStep) -> str:
+    """What the step does, to what."""
+    match step:
+        case AttachDevices():
+            return "attach the programs to the ingress devices"
+        case ProgramFrontend(frontend=frontend):
+            return f"program {frontend.key} with {len(frontend.backends)} backends"
+        case Verify(vip=vip):
+            return f"prove {vip}"
+        case RemoveFrontend(key=key):
+            return f"remove {key}"
+        case ConfigureNeighbors(neighbors=neighbors):
+            return f"run {len(neighbors)} neighbors: {', '.join(n.name for n in neighbors) or 'none'}"
+        case Announce(peer=peer, route=route):
+            return f"announce {_route(route)} to {peer}"
+        case Withdraw(peer=peer, nlri=nlri):
+            return f"withdraw {nlri} from {peer}"
+        case EndOfRib(peer=peer):
+            return f"tell {peer} End-of-RIB"
+        case AwaitSent(withdrawals=withdrawals):
+            where = ", ".join(f"{nlri} at {peer}" for peer, nlri in withdrawals)
+            return f"wait until the withdrawal was sent: {where}"
+        case Drain(vip=vip):
+            return f"drain {vip}"
+
+
+def _route(route: Route) -> str:
+    parts = [str(route.nlri)]
+    if route.local_pref is not None:
+        parts.append(f"local-pref {route.local_pref}")
+    if route.communities:
+        parts.append("communities " + " ".join(f"{high}:{low}" for high, low in route.communities))
+    return " ".join(parts)

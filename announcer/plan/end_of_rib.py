@@ -1,0 +1,40 @@
+"""When End-of-RIB may be sent.
+
+A graceful-restart helper drops every stale route that was not announced again when End-of-RIB arrives (RFC 4724 section
+4.2). So it must follow the last announcement of the first complete plan; sent too early it is itself the outage.
+"""
+
+from __future__ import annotations
+
+from announcer.model.bgp import PeerObserved, PeerState
+from announcer.model.desired import DesiredRoute
+from announcer.model.steps import AnyStep, EndOfRib
+from announcer.plan.view import View
+
+
+def end_of_ribs(view: View) -> list[AnyStep]:
+    """End-of-RIB for every established peer that has everything it should have, once for each session."""
+    return [
+        EndOfRib(lane=f"end-of-rib {name}", peer=name, session=peer.session)
+        for name, peer in sorted(view.peers().items())
+        if name in view.desired.neighbors and _is_due(peer) and _is_complete(view, peer)
+    ]
+
+
+def _is_due(peer: PeerObserved) -> bool:
+    return peer.state is PeerState.ESTABLISHED and peer.end_of_rib != peer.session
+
+
+def _is_complete(view: View, peer: PeerObserved) -> bool:
+    rib = view.desired.rib.get(peer.neighbor.name, {})
+    return all(_is_settled(view, peer, wish) for wish in rib.values())
+
+
+def _is_settled(view: View, peer: PeerObserved, wish: DesiredRoute) -> bool:
+    """Announced and sent in this session, or given up on: none of its VIPs could be proven for a good while."""
+    entry = peer.rib.get(wish.route.nlri)
+    if entry is not None and entry.sent and not entry.withdrawing:
+        return True
+    hold = view.settings.end_of_rib_hold
+    waits = [view.failing_for(vip) for vip in wish.vips]
+    return bool(waits) and all(wait is not None and wait >= hold for wait in waits)

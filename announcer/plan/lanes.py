@@ -1,0 +1,178 @@
+"""The lanes of a plan: one for each VIP, each Pod CIDR and each route that nothing wants."""
+
+from __future__ import annotations
+
+from announcer.model.lb import Frontend
+from announcer.model.net import IPAddress, host_prefix
+from announcer.model.steps import (
+    Announce,
+    AnyStep,
+    AwaitSent,
+    Drain,
+    ProgramFrontend,
+    RemoveFrontend,
+    Verify,
+    Withdraw,
+)
+from announcer.plan.view import PeerRoute, View
+
+
+def vip_lanes(view: View) -> list[AnyStep]:
+    """The lanes of all VIPs that should be served or still are, in the order of their addresses.
+
+    VIPs that go out of service come first: a withdrawal is never kept waiting by programming.
+    """
+    vips = sorted({*view.wanted, *view.present, *view.desired.vips}, key=lambda vip: (vip.version, vip))
+    leaving: list[AnyStep] = []
+    entering: list[AnyStep] = []
+    for vip in vips:
+        if _should_serve(view, vip):
+            entering += _into_service(view, vip)
+        elif view.desired.complete:
+            leaving += _out_of_service(view, vip)
+    return leaving + entering
+
+
+def _should_serve(view: View, vip: IPAddress) -> bool:
+    decision = view.desired.vips.get(vip)
+    return decision is not None and decision.reason is None
+
+
+def _into_service(view: View, vip: IPAddress) -> list[AnyStep]:
+    """Program what differs, prove it, announce. A VIP that is announced and stays unproven is withdrawn first."""
+    lane = str(vip)
+    wanted = view.wanted.get(vip, {})
+    withdrawals = _withdrawals_of_unproven(view, vip)
+    steps: list[AnyStep] = [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in withdrawals]
+    program = _differing(view, vip)
+    steps += [ProgramFrontend(lane=lane, frontend=frontend) for frontend in program]
+    if program or _proof_is_due(view, vip):
+        steps.append(Verify(lane=lane, vip=vip, frontends=tuple(wanted[key] for key in sorted(wanted))))
+    steps += _announcements(view, vip)
+    # Routes of an earlier configuration go after their successors came: make before break.
+    outdated = [route for route in view.covering(vip) if view.wish(route) is None and _is_announced(view, route)]
+    steps += [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in outdated if (peer, nlri) not in withdrawals]
+    gone = sorted(key for key in view.present.get(vip, {}) if key not in wanted)
+    steps += [RemoveFrontend(lane=lane, key=key) for key in gone]
+    return steps
+
+
+def _withdrawals_of_unproven(view: View, vip: IPAddress) -> list[PeerRoute]:
+    failing = view.failing_for(vip)
+    if failing is None or failing < view.settings.proof_grace:
+        return []
+    return [route for route in view.covering(vip) if _is_announced(view, route) and not _has_other_proof(view, route)]
+
+
+def _is_announced(view: View, route: PeerRoute) -> bool:
+    entry = view.entry(route)
+    return entry is not None and not entry.withdrawing
+
+
+def _has_other_proof(view: View, route: PeerRoute) -> bool:
+    """Something else keeps this route up: a Pod CIDR of the same prefix, or another proven VIP inside the aggregate."""
+    wish = view.wish(route)
+    return wish is not None and (not wish.vips or any(view.proven(vip) for vip in wish.vips))
+
+
+def _differing(view: View, vip: IPAddress) -> list[Frontend]:
+    present = view.present.get(vip, {})
+    damaged = view.observed.datapath.damaged
+    wanted = view.wanted.get(vip, {})
+    return [wanted[key] for key in sorted(wanted) if present.get(key) != wanted[key] or key in damaged]
+
+
+def _proof_is_due(view: View, vip: IPAddress) -> bool:
+    proof = view.observed.proofs.get(vip)
+    if proof is None or not proof.ok or not view.observed.datapath.attached:
+        return True
+    return vip in view.renewals
+
+
+def _announcements(view: View, vip: IPAddress) -> list[AnyStep]:
+    """What the peers lack of this VIP's routes.
+
+    The barrier is that these steps stand behind ``Verify``, or behind a good and recent proof. A VIP whose proof is
+    known to fail is not announced in hope: the lane ends at ``Verify`` then.
+    """
+    lane = str(vip)
+    steps: list[AnyStep] = []
+    for peer in sorted(view.peers().keys() | view.desired.neighbors.keys()):
+        for nlri, wish in view.desired.rib.get(peer, {}).items():
+            if vip in wish.vips and _is_missing(view, (peer, nlri)):
+                steps.append(Announce(lane=lane, peer=peer, route=wish.route))
+    return steps
+
+
+def _is_missing(view: View, route: PeerRoute) -> bool:
+    if not view.observed.bgp.reachable:
+        return False
+    entry, wish = view.entry(route), view.wish(route)
+    return wish is not None and (entry is None or entry.withdrawing or entry.route != wish.route)
+
+
+def _out_of_service(view: View, vip: IPAddress) -> list[AnyStep]:
+    """Add what may be added at once; take away only what no peer can still send packets to."""
+    lane = str(vip)
+    wanted, present = view.wanted.get(vip, {}), view.present.get(vip, {})
+    # A route that is wished for another reason (another VIP of the aggregate, a Pod CIDR) stays.
+    leaving = [route for route in view.covering(vip) if view.wish(route) is None]
+    steps: list[AnyStep] = [
+        Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in leaving if _is_announced(view, (peer, nlri))
+    ]
+    additions = [frontend for frontend in _differing(view, vip) if frontend.key not in present]
+    changes = [frontend for frontend in _differing(view, vip) if frontend.key in present]
+    gone = sorted(key for key in present if key not in wanted)
+    steps += [ProgramFrontend(lane=lane, frontend=frontend) for frontend in additions]
+    if not changes and not gone:
+        return steps
+    steps += _waits(view, vip, leaving)
+    steps += [ProgramFrontend(lane=lane, frontend=frontend) for frontend in changes]
+    steps += [RemoveFrontend(lane=lane, key=key) for key in gone]
+    return steps
+
+
+def _waits(view: View, vip: IPAddress, leaving: list[PeerRoute]) -> list[AnyStep]:
+    """The steps that end the lane until nobody can send packets here any more."""
+    lane = str(vip)
+    until = view.observed.draining.get(vip)
+    drain = Drain(lane=lane, vip=vip, until=view.now + view.settings.drain if until is None else until)
+    pending = _pending(view, vip, leaving)
+    if pending:
+        return [AwaitSent(lane=lane, withdrawals=tuple(pending)), drain]
+    return [drain] if until is None or until > view.now else []
+
+
+def _pending(view: View, vip: IPAddress, leaving: list[PeerRoute]) -> list[PeerRoute]:
+    """Routes along which packets may still come.
+
+    An entry stays in an Adj-RIB-Out until its withdrawal has left. With the speaker away nobody knows, and a peer that
+    lost its session may hold routes that we have no record of: both are waited for.
+    """
+    if not view.observed.bgp.reachable:
+        return [("speaker", host_prefix(vip))]
+    known = {peer for peer, _ in leaving}
+    neighbors = view.desired.neighbors
+    stale = [name for name in sorted(neighbors) if name not in known and view.may_be_stale(neighbors[name])]
+    return leaving + [(name, host_prefix(vip)) for name in stale]
+
+
+def pod_cidr_lanes(view: View) -> list[AnyStep]:
+    """Routes that need no proof: announced as soon as the sources are synced."""
+    steps: list[AnyStep] = []
+    for peer, rib in sorted(view.desired.rib.items()):
+        for nlri, wish in rib.items():
+            if not wish.vips and _is_missing(view, (peer, nlri)):
+                steps.append(Announce(lane=str(nlri), peer=peer, route=wish.route))
+    return steps
+
+
+def stray_route_lanes(view: View) -> list[AnyStep]:
+    """Withdraw whatever a neighbor holds that nothing wants and no VIP's lane has withdrawn already."""
+    covered = {route for vip in {*view.wanted, *view.present, *view.desired.vips} for route in view.covering(vip)}
+    return [
+        Withdraw(lane=str(nlri), peer=name, nlri=nlri)
+        for name, peer in sorted(view.peers().items())
+        for nlri, entry in peer.rib.items()
+        if not entry.withdrawing and view.wish((name, nlri)) is None and (name, nlri) not in covered
+    ]

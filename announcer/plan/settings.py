@@ -1,0 +1,22 @@
+"""How long things may take: the only knobs of a plan."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PlanSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """All in seconds.
+
+    ``drain``: between the withdrawal having been sent and the entries going, for the routers to act on it.
+    ``proof_interval``: how old a good proof may get before it is made anew. ``proof_grace``: how long a VIP that is
+    announced may go unproven before it is withdrawn; it covers a next hop that is just being resolved.
+    ``end_of_rib_hold``: how long End-of-RIB waits for a VIP that cannot be proven. ``renewals``: how many good proofs
+    are made anew in one round, oldest first; with very many VIPs proofs get older rather than events waiting.
+    """
+
+    drain: float = 2.0
+    proof_interval: float = 1.0
+    proof_grace: float = 0.4
+    end_of_rib_hold: float = 5.0
+    renewals: int = 16

@@ -1,0 +1,111 @@
+"""Desired and observed state side by side, indexed by what the lanes ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from announcer.model.bgp import Neighbor, PeerObserved, PeerState, RibEntry
+from announcer.model.desired import Desired, DesiredRoute
+from announcer.model.lb import Frontend, FrontendKey
+from announcer.model.net import IPAddress, IPNetwork, aggregate
+from announcer.model.observed import Observed
+from announcer.plan.settings import PlanSettings
+
+#: One prefix towards one peer.
+PeerRoute = tuple[str, IPNetwork]
+
+
+@dataclass(frozen=True)
+class View:
+    """What the lanes look at. ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel."""
+
+    desired: Desired
+    observed: Observed
+    now: float
+    settings: PlanSettings
+    wanted: dict[IPAddress, dict[FrontendKey, Frontend]]
+    present: dict[IPAddress, dict[FrontendKey, Frontend]]
+    lengths: frozenset[tuple[int, int]]
+    renewals: frozenset[IPAddress]
+
+    @staticmethod
+    def of(desired: Desired, observed: Observed, now: float, settings: PlanSettings) -> View:
+        """Index both sides once for all lanes."""
+        lengths = {(nlri.version, nlri.prefixlen) for peer in observed.bgp.peers.values() for nlri in peer.rib}
+        return View(
+            desired=desired,
+            observed=observed,
+            now=now,
+            settings=settings,
+            wanted=_by_vip(desired.frontends),
+            present=_by_vip(observed.datapath.frontends),
+            lengths=frozenset(lengths),
+            renewals=_renewals(observed, now, settings),
+        )
+
+    def peers(self) -> dict[str, PeerObserved]:
+        """Peers of which something is known. Empty while the speaker is away."""
+        return self.observed.bgp.peers if self.observed.bgp.reachable else {}
+
+    def entry(self, route: PeerRoute) -> RibEntry | None:
+        """What is known of one prefix towards one peer."""
+        peer = self.observed.bgp.peers.get(route[0])
+        return peer.rib.get(route[1]) if peer is not None else None
+
+    def wish(self, route: PeerRoute) -> DesiredRoute | None:
+        """What should be told to one peer about one prefix."""
+        return self.desired.rib.get(route[0], {}).get(route[1])
+
+    def covering(self, vip: IPAddress) -> list[PeerRoute]:
+        """Every (peer, prefix) in an Adj-RIB-Out that brings packets for ``vip`` here, withdrawn ones included.
+
+        Asked by prefix length, so that it costs the number of lengths in use, not the number of routes.
+        """
+        prefixes = [aggregate(vip, length) for version, length in sorted(self.lengths) if version == vip.version]
+        peers = self.observed.bgp.peers
+        return [(name, nlri) for name in sorted(peers) for nlri in prefixes if nlri in peers[name].rib]
+
+    def proven(self, vip: IPAddress) -> bool:
+        """The last proof was good."""
+        proof = self.observed.proofs.get(vip)
+        return proof is not None and proof.ok
+
+    def failing_for(self, vip: IPAddress) -> float | None:
+        """For how many seconds proofs of ``vip`` have failed; None if the last was good or none was made."""
+        proof = self.observed.proofs.get(vip)
+        return None if proof is None or proof.ok else self.now - proof.since
+
+    def may_be_stale(self, neighbor: Neighbor) -> bool:
+        """The peer may hold routes of ours that we have no record of, and send packets along them.
+
+        A peer that lost us without a word (a partition) believes in the session for up to its hold time (RFC 4271
+        section 6.5). A graceful-restart helper keeps what an earlier session brought until the restart time has passed
+        or End-of-RIB arrives (RFC 4724 section 4.2); a speaker that was restarted meanwhile knows nothing of that.
+        """
+        peer = self.peers().get(neighbor.name)
+        helper = neighbor.graceful_restart is not None
+        if peer is None:
+            return helper
+        if peer.state is PeerState.ESTABLISHED:
+            return helper and peer.end_of_rib != peer.session
+        had_session = peer.session > 0
+        if not (helper or had_session):
+            return False
+        # One after the other: a helper begins to count when it notices the loss.
+        kept = (neighbor.graceful_restart or 0) + (neighbor.hold_time if had_session else 0)
+        return peer.down_since is None or self.now < peer.down_since + kept
+
+
+def _renewals(observed: Observed, now: float, settings: PlanSettings) -> frozenset[IPAddress]:
+    """Good proofs that are due to be made anew in this round: the oldest ones, no more than the settings allow."""
+    due = [(proof.at, vip) for vip, proof in observed.proofs.items() if now - proof.at >= settings.proof_interval]
+    if len(due) > settings.renewals:
+        due = sorted(due, key=lambda item: item[0])[: settings.renewals]
+    return frozenset(vip for _, vip in due)
+
+
+def _by_vip(frontends: dict[FrontendKey, Frontend]) -> dict[IPAddress, dict[FrontendKey, Frontend]]:
+    found: dict[IPAddress, dict[FrontendKey, Frontend]] = {}
+    for key, frontend in frontends.items():
+        found.setdefault(key.vip, {})[key] = frontend
+    return found

@@ -1,0 +1,148 @@
+"""The agent: sources in, snapshots; decide, plan, carry out; over and over.
+
+::
+
+    FolderSource ─┐                  ┌─ datapath hand ─ kernel
+    config file  ─┼─> Snapshot ─ round ┤
+    speaker news ─┘     ^            └─ bgp hand ──── speaker
+                        └ deadlines (drain, proof)
+
+A *round* observes both sides, decides, plans and carries out, folding every outcome in. Rounds follow each other until
+one changes nothing; then the loop sleeps until something happens or a deadline is due. Everything that could be
+forgotten here is read back in the next round, so a crash between any two lines loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from announcer.decide import decide
+from announcer.fold import Event, fold
+from announcer.model.desired import Desired
+from announcer.model.observed import Observed, Outcome, OutcomeState
+from announcer.model.steps import Verify
+from announcer.plan import PlanSettings, next_deadline, plan
+from announcer.plan.describe import describe
+from announcer.run.executor import Executor
+from announcer.run.latency import LatencyMeter
+from announcer.run.wiring import Hands
+from announcer.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+#: How long to wait before trying again what failed, if nothing else happens first, in seconds.
+_RETRY_FIRST = 0.05
+_RETRY_CEILING = 2.0
+
+
+class Agent:
+    """Holds the current values and runs the loop. Everything else reads its properties."""
+
+    def __init__(
+        self,
+        hands: Hands,
+        node_name: str,
+        *,
+        settings: PlanSettings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``clock`` gives CLOCK_MONOTONIC seconds."""
+        self._hands = hands
+        self._settings = settings or PlanSettings()
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._decided: Snapshot | None = None
+        self._retry = _RETRY_FIRST
+        self._failing = False
+        self.snapshot = Snapshot(revision=0, node_name=node_name)
+        self.desired = Desired(revision=0, synced=False)
+        self.observed = Observed()
+        self.problems: dict[tuple[str, str], str] = {}
+        self.latency = LatencyMeter(clock)
+        self.rounds = 0
+
+    def take(self, snapshot: Snapshot) -> None:
+        """A source has brought something new."""
+        self.snapshot = snapshot
+        self.wake()
+
+    def wake(self) -> None:
+        """Have a round soon."""
+        self._wake.set()
+
+    async def loop(self) -> None:
+        """Run until cancelled."""
+        while True:
+            self._wake.clear()
+            again = await self.round()
+            if again:
+                await asyncio.sleep(0)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._patience())
+
+    async def round(self) -> bool:
+        """One round. True if another should follow at once, because something was done."""
+        self.rounds += 1
+        self._decide()
+        await self._observe()
+        steps = plan(self.desired, self.observed, self._clock(), self._settings)
+        outcomes: list[Outcome] = []
+
+        def report(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            self._fold(outcome)
+            self._note(outcome)
+
+        await Executor(self._hands.datapath, self._hands.bgp, report).carry_out(steps)
+        failed = any(outcome.state is OutcomeState.FAILED for outcome in outcomes)
+        self._retry = min(self._retry * 2, _RETRY_CEILING) if failed else _RETRY_FIRST
+        self._failing = failed
+        return not failed and any(_changes_something(outcome) for outcome in outcomes)
+
+    def _decide(self) -> None:
+        if self.snapshot is not self._decided:
+            before = self.desired
+            self.desired = decide(self.snapshot)
+            self._decided = self.snapshot
+            self.latency.desired(before, self.desired)
+
+    async def _observe(self) -> None:
+        toward = sorted(neighbor.address for neighbor in self.desired.neighbors.values())
+        self._fold(self._hands.datapath.observe(toward))
+        self._fold(await self._hands.bgp.observe())
+        self.latency.observed(self.desired, self.observed)
+
+    def _fold(self, event: Event) -> None:
+        self.observed = fold(self.observed, event, self._clock())
+
+    def _note(self, outcome: Outcome) -> None:
+        """Log what went wrong once, not at every retry, and forget it when it went well."""
+        key = (outcome.step.lane, type(outcome.step).__name__)
+        if outcome.state is OutcomeState.FAILED:
+            if self.problems.get(key) != outcome.problem:
+                log.warning("step failed: %s", describe(outcome.step), extra={"problem": outcome.problem})
+            self.problems[key] = outcome.problem
+        elif outcome.state is OutcomeState.DONE:
+            recovered = self.problems.pop(key, None) is not None
+            if recovered or not isinstance(outcome.step, Verify):
+                log.info("step done: %s", describe(outcome.step))
+
+    def _patience(self) -> float | None:
+        """How long the loop may sleep if nothing happens."""
+        now = self._clock()
+        waits = [self._settings.proof_interval]
+        deadline = next_deadline(self.observed, now, self._settings)
+        if deadline is not None:
+            waits.append(max(0.001, deadline - now))
+        if self._failing:
+            waits.append(self._retry)
+        return min(waits)
+
+
+def _changes_something(outcome: Outcome) -> bool:
+    return outcome.state is OutcomeState.DONE and not isinstance(outcome.step, Verify)

@@ -1,0 +1,107 @@
+"""From the sources to the agent: what was read, which configuration counts, and what is wrong with either."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from announcer.config import load
+from announcer.inputs import absorb, config_from_objects, guard_empty
+from announcer.model.errors import ConfigProblem
+from announcer.run.agent import Agent
+from announcer.run.last_good import LastGood
+from announcer.run.settings import AgentSettings
+from announcer.snapshot import ConfigView, lose_config, take_config
+from announcer.sources.events import Replace
+from announcer.sources.folder import FolderSource
+
+log = logging.getLogger(__name__)
+
+#: How often a configuration file given with --config is looked at.
+_CONFIG_POLL_SECONDS = 0.5
+
+
+class Feed:
+    """Follows the source and the configuration file, and hands the agent a snapshot for every change."""
+
+    def __init__(self, settings: AgentSettings, agent: Agent) -> None:
+        """The state folder must exist: the last good configuration is there."""
+        self._settings = settings
+        self._agent = agent
+        self._last_good = LastGood(settings.state_dir)
+        self._view: ConfigView = self._last_good.load()
+        self._last: Replace | None = None
+        self._heard = time.monotonic()
+        self.problems: tuple[ConfigProblem, ...] = ()
+
+    @property
+    def stale_seconds(self) -> float:
+        """Since when the source cannot be read, in seconds; 0 while it can. A folder that is quiet is not stale."""
+        if self._last is None or not self._last.synced:
+            return time.monotonic() - self._heard
+        return 0.0
+
+    async def follow(self) -> None:
+        """Run until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_folder())
+            if self._settings.config_file is not None:
+                group.create_task(self._follow_config_file(self._settings.config_file))
+
+    async def _follow_folder(self) -> None:
+        async for event in FolderSource(self._settings.source).events():
+            self._heard = time.monotonic()
+            self._last = event
+            self._report(event.problems)
+            if self._settings.config_file is None and event.synced:
+                self._view = config_from_objects(self._view, event.objects)
+            self._publish()
+
+    async def _follow_config_file(self, path: Path) -> None:
+        seen: bytes | OSError | None = None
+        while True:
+            data = _read(path)
+            if not _same(data, seen):
+                seen = data
+                self._view = self._take_file(path, data)
+                self._publish()
+            await asyncio.sleep(_CONFIG_POLL_SECONDS)
+
+    def _take_file(self, path: Path, data: bytes | OSError) -> ConfigView:
+        if isinstance(data, OSError):
+            problem = f"cannot be read: {data.strerror}"
+            return lose_config(self._view, ConfigProblem(file=str(path), problem=problem))
+        result = load(data, file=str(path))
+        after = take_config(self._view, result.config, result.problems)
+        return guard_empty(self._view, after, file=str(path))
+
+    def _publish(self) -> None:
+        """Give the agent what is known now, as soon as both objects and a first look at the configuration are there."""
+        for problem in self._view.problems:
+            if problem not in self._agent.snapshot.config.problems:
+                log.error("bgp-config: %s", problem)
+        if self._last is None:
+            return
+        self._last_good.keep(self._view)
+        self._agent.take(absorb(self._agent.snapshot, self._last, self._view, standalone=True))
+
+    def _report(self, problems: tuple[ConfigProblem, ...]) -> None:
+        for problem in problems:
+            if problem not in self.problems:
+                log.error("source: %s", problem)
+        self.problems = problems
+
+
+def _read(path: Path) -> bytes | OSError:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return error
+
+
+def _same(one: bytes | OSError | None, other: bytes | OSError | None) -> bool:
+    if isinstance(one, OSError) and isinstance(other, OSError):
+        return one.errno == other.errno
+    return one == other

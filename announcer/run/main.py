@@ -1,0 +1,139 @@
+"""Putting one agent together, running it, and taking it apart again.
+
+What is taken apart is only the agent: programs, maps and links stay pinned, the speaker and its sessions stay up. A
+restart finds all of it as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+
+from announcer.model.errors import BugError, TargetError
+from announcer.run.agent import Agent
+from announcer.run.feed import Feed
+from announcer.run.settings import AgentSettings
+from announcer.run.sight import SightMaker
+from announcer.run.tracer import DatapathTracer
+from announcer.run.wiring import Hands
+from announcer.status.endpoint import Endpoint
+from announcer.status.http import ListenError, listen
+from bgpd.client import SpeakerClient
+from bgpd.spawn import ensure_speaker
+from datapath.hand import Datapath
+
+log = logging.getLogger(__name__)
+
+#: How often to look whether the speaker is still there.
+_SPEAKER_CHECK_SECONDS = 1.0
+
+
+class StartError(Exception):
+    """Why an agent cannot start, in words for the operator."""
+
+
+async def run_agent(settings: AgentSettings) -> None:
+    """Run until SIGTERM or SIGINT. Raises :class:`StartError`."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _only_one(settings.state_dir), _open_datapath(settings) as datapath:
+        client = SpeakerClient(settings.speaker_socket)
+        agent = Agent(Hands(datapath=datapath, bgp=client), settings.node_name, settings=settings.plan)
+        feed = Feed(settings, agent)
+        looks = SightMaker(agent, feed, datapath)
+        endpoint = Endpoint(looks.look, DatapathTracer(datapath, looks.look), (agent.latency.registry,))
+        async with _serving(settings, endpoint):
+            await _run_until_signal(
+                agent.loop(), feed.follow(), _follow_speaker(client, agent), _keep_speaker(settings, agent)
+            )
+        await client.close()
+
+
+@contextlib.contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    """Hold the lock of the state folder: two agents would undo each other's work."""
+    descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(f"another agent is running with the state folder {state_dir}") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _open_datapath(settings: AgentSettings) -> Iterator[Datapath]:
+    datapath = Datapath(bpffs=settings.bpffs, devices=settings.devices)
+    try:
+        datapath.open()
+    except TargetError as error:
+        raise StartError(f"datapath: {error}") from error
+    try:
+        yield datapath
+    finally:
+        datapath.close()
+
+
+@contextlib.asynccontextmanager
+async def _serving(settings: AgentSettings, endpoint: Endpoint) -> AsyncIterator[None]:
+    """The status endpoint on every address asked for, and always on the socket that the command line uses."""
+    addresses = dict.fromkeys((f"unix:{settings.status_socket}", *settings.status_listen))
+    servers: list[asyncio.Server] = []
+    try:
+        for address in addresses:
+            server = await listen(address, endpoint.handle)
+            servers.append(server)
+        yield
+    except ListenError as error:
+        raise StartError(str(error)) from error
+    finally:
+        for server in servers:
+            server.close()
+        settings.status_socket.unlink(missing_ok=True)
+
+
+async def _run_until_signal(*work: Coroutine[None, None, None]) -> None:
+    """Run all of ``work``. Any of it ending by itself is a bug and ends the agent; so does a signal, in peace."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_forever(piece)) for piece in work]
+        await stop.wait()
+        log.info("stopping: the datapath stays pinned, the speaker keeps its sessions")
+        for task in tasks:
+            task.cancel()
+
+
+async def _forever(piece: Coroutine[None, None, None]) -> None:
+    await piece
+    raise BugError("a task that never ends has ended")
+
+
+async def _follow_speaker(client: SpeakerClient, agent: Agent) -> None:
+    """Have a round whenever the speaker has news."""
+    await client.start()
+    while True:
+        await client.changed.wait()
+        client.changed.clear()
+        agent.wake()
+
+
+async def _keep_speaker(settings: AgentSettings, agent: Agent) -> None:
+    """Start a speaker whenever none answers, unless somebody else looks after it."""
+    while settings.spawn_speaker:
+        if not agent.observed.bgp.reachable:
+            try:
+                await ensure_speaker(settings.state_dir)
+            except (OSError, TargetError) as error:
+                log.error("cannot start the speaker", extra={"problem": str(error)})
+        await asyncio.sleep(_SPEAKER_CHECK_SECONDS)
+    await asyncio.Event().wait()

@@ -1,0 +1,44 @@
+"""What ``lockstep run`` was told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from announcer.plan import PlanSettings
+
+#: Where the agent keeps its sockets, locks and the last good configuration.
+DEFAULT_STATE_DIR = Path("/run/lockstep")
+#: Where programs, maps and links are pinned.
+DEFAULT_BPFFS = Path("/sys/fs/bpf/lockstep")
+#: Where the status endpoint listens besides its Unix socket.
+DEFAULT_STATUS_LISTEN = "127.0.0.1:9797"
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent.
+
+    ``config_file`` None: the ConfigMap ``bgp-config`` of the source. ``devices`` None: found by route.
+    ``status_listen``: ``unix:PATH`` or ``ADDRESS:PORT``. ``spawn_speaker``: start a speaker if none answers.
+    """
+
+    node_name: str
+    source: Path
+    config_file: Path | None = None
+    state_dir: Path = DEFAULT_STATE_DIR
+    bpffs: Path = DEFAULT_BPFFS
+    devices: tuple[str, ...] | None = None
+    status_listen: tuple[str, ...] = ()
+    spawn_speaker: bool = True
+    plan: PlanSettings = PlanSettings()
+
+    @property
+    def status_socket(self) -> Path:
+        """Where ``lockstep status`` finds this agent."""
+        return self.state_dir / "status.sock"
+
+    @property
+    def speaker_socket(self) -> Path:
+        """Where the speaker of this node answers."""
+        return self.state_dir / "speaker.sock"

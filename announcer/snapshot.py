@@ -1,0 +1,123 @@
+"""The inputs of a decision, all in one value.
+
+A snapshot is everything that this node was told: the Kubernetes objects, the configuration that counts, and whether
+every source has delivered its first complete state. It is made from source events by pure functions, so a decision can
+be repeated from a recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+import msgspec
+
+from announcer.config.types import Config
+from announcer.model.errors import ConfigProblem
+from announcer.model.net import IPAddress
+from announcer.model.objects import ConfigMap, EndpointSlice, KubeObject, Node, ObjectKey, Secret, Service
+
+
+class ConfigState(StrEnum):
+    """What became of the last bgp-config that was read.
+
+    ``applied``: it counts. ``stale``: it is wrong and the last good one counts. ``invalid``: it is wrong and there is
+    no good one. ``missing``: there is none; the last good one, if any, counts.
+    """
+
+    APPLIED = "applied"
+    STALE = "stale"
+    INVALID = "invalid"
+    MISSING = "missing"
+
+
+#: Where the bgp-config is looked for first, and where the Secrets are that a file names.
+DEFAULT_NAMESPACE = "kube-system"
+
+
+class ConfigView(msgspec.Struct, frozen=True, kw_only=True):
+    """The configuration that counts, and what is wrong with the one that was read last.
+
+    ``namespace``: where the Secrets are that it names.
+    """
+
+    state: ConfigState = ConfigState.MISSING
+    config: Config | None = None
+    problems: tuple[ConfigProblem, ...] = ()
+    namespace: str = DEFAULT_NAMESPACE
+
+
+def take_config(
+    before: ConfigView,
+    config: Config | None,
+    problems: tuple[ConfigProblem, ...],
+    namespace: str = DEFAULT_NAMESPACE,
+) -> ConfigView:
+    """The view after a bgp-config was read: a good one replaces, a bad one leaves the last good one in force."""
+    if config is not None:
+        return ConfigView(state=ConfigState.APPLIED, config=config, namespace=namespace)
+    state = ConfigState.STALE if before.config is not None else ConfigState.INVALID
+    return msgspec.structs.replace(before, state=state, problems=problems)
+
+
+def lose_config(before: ConfigView, problem: ConfigProblem) -> ConfigView:
+    """The view after the bgp-config went away: the last good one stays in force."""
+    return msgspec.structs.replace(before, state=ConfigState.MISSING, problems=(problem,))
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that ``decide`` looks at.
+
+    ``complete`` False: the source was read, but some of it could not be understood and no earlier good state of that
+    part is known. What is missing then is missing in the reading, not in the world.
+    ``allocated``: addresses that this agent's own allocator gave, for Services that nobody else gave any (standalone).
+    ``refused``: for Services that it could give none, why.
+    """
+
+    revision: int
+    node_name: str
+    synced: bool = False
+    complete: bool = True
+    config: ConfigView = ConfigView()
+    nodes: Mapping[ObjectKey, Node] = {}
+    services: Mapping[ObjectKey, Service] = {}
+    slices: Mapping[ObjectKey, tuple[EndpointSlice, ...]] = {}
+    secrets: Mapping[ObjectKey, Secret] = {}
+    allocated: Mapping[ObjectKey, tuple[IPAddress, ...]] = {}
+    refused: Mapping[ObjectKey, str] = {}
+
+    @property
+    def node(self) -> Node | None:
+        """This node's own object."""
+        return self.nodes.get(ObjectKey("", self.node_name))
+
+
+class ObjectIndex(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects by kind and key; slices by the Service that they belong to."""
+
+    nodes: Mapping[ObjectKey, Node] = {}
+    services: Mapping[ObjectKey, Service] = {}
+    slices: Mapping[ObjectKey, tuple[EndpointSlice, ...]] = {}
+    secrets: Mapping[ObjectKey, Secret] = {}
+
+
+def index_objects(objects: Iterable[KubeObject]) -> ObjectIndex:
+    """Sort objects into an index. Slices of one Service are ordered by name, so that equal sets give equal values."""
+    nodes: dict[ObjectKey, Node] = {}
+    services: dict[ObjectKey, Service] = {}
+    slices: dict[ObjectKey, list[EndpointSlice]] = {}
+    secrets: dict[ObjectKey, Secret] = {}
+    for item in objects:
+        match item:
+            case Node():
+                nodes[item.key] = item
+            case Service():
+                services[item.key] = item
+            case EndpointSlice():
+                slices.setdefault(item.service, []).append(item)
+            case Secret():
+                secrets[item.key] = item
+            case ConfigMap():
+                pass  # ``inputs`` looks for the one that counts
+    ordered = {owner: tuple(sorted(found, key=lambda s: s.key)) for owner, found in slices.items()}
+    return ObjectIndex(nodes=nodes, services=services, slices=ordered, secrets=secrets)

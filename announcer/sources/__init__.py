@@ -1,0 +1,1 @@
+"""Sources: where the Kubernetes objects come from. Each delivers events of ``announcer.sources.events``."""

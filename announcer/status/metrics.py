@@ -1,0 +1,98 @@
+"""Prometheus metrics, made from the agent's values at the moment of the scrape.
+
+Nothing is remembered between scrapes, so no series outlives the object that it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from announcer.consistency import violations
+from announcer.model.bgp import PeerState
+from announcer.snapshot import ConfigState
+from announcer.status.sight import Sight
+
+
+class SightCollector(Collector):
+    """Turns one look at the agent into metrics."""
+
+    def __init__(self, look: Callable[[], Sight]) -> None:
+        """``look`` gives the agent's values now."""
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of this moment."""
+        sight = self._look()
+        yield from _bgp(sight)
+        yield from _config(sight)
+        yield from _vips(sight)
+        yield from _datapath(sight)
+
+
+def _bgp(sight: Sight) -> Iterator[Metric]:
+    up = GaugeMetricFamily("lockstep_bgp_session_up", "1 if the session is Established", labels=["peer"])
+    announced = GaugeMetricFamily(
+        "lockstep_bgp_announced_prefixes", "Prefixes sent to an established peer", labels=["peer"]
+    )
+    pending = GaugeMetricFamily(
+        "lockstep_bgp_pending_prefixes", "Changes that the peer was not sent yet", labels=["peer"]
+    )
+    updates = CounterMetricFamily("lockstep_bgp_updates", "UPDATE messages sent", labels=["peer"])
+    for name in sorted(sight.desired.neighbors.keys() | sight.observed.bgp.peers.keys()):
+        peer = sight.observed.bgp.peers.get(name)
+        established = peer is not None and peer.state is PeerState.ESTABLISHED
+        entries = peer.rib if peer is not None else {}
+        sent = {nlri for nlri, entry in entries.items() if entry.sent and not entry.withdrawing}
+        wanted = sight.desired.rib.get(name, {})
+        open_changes = sum(1 for nlri in {*wanted, *entries} if (nlri in sent) != (nlri in wanted))
+        up.add_metric([name], 1.0 if established else 0.0)
+        announced.add_metric([name], float(len(sent)) if established else 0.0)
+        pending.add_metric([name], float(open_changes))
+        updates.add_metric([name], float(peer.updates_sent) if peer is not None else 0.0)
+    yield from (up, announced, pending, updates)
+
+
+def _config(sight: Sight) -> Iterator[Metric]:
+    view = sight.snapshot.config
+    loaded = 1.0 if view.config is not None else 0.0
+    stale = 1.0 if view.config is not None and view.state is not ConfigState.APPLIED else 0.0
+    yield GaugeMetricFamily("lockstep_config_loaded", "1 if a configuration is in force", value=loaded)
+    yield GaugeMetricFamily("lockstep_config_stale", "1 if the one in force is not the newest", value=stale)
+    yield GaugeMetricFamily(
+        "lockstep_source_stale_seconds", "Since when the source has not been heard", value=sight.stale_seconds
+    )
+    yield GaugeMetricFamily(
+        "lockstep_source_synced", "1 if the source has delivered a complete state", value=float(sight.snapshot.synced)
+    )
+
+
+def _vips(sight: Sight) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "lockstep_consistency_violations",
+        "Routes at established peers with nothing proven behind them",
+        value=float(len(violations(sight.desired, sight.observed))),
+    )
+    age = GaugeMetricFamily("lockstep_vip_proof_age_seconds", "Age of the last good proof of a VIP", labels=["vip"])
+    for vip, proof in sorted(sight.observed.proofs.items(), key=lambda item: (item[0].version, item[0])):
+        age.add_metric([str(vip)], max(0.0, sight.now - (proof.at if proof.ok else proof.since)))
+    yield age
+
+
+def _datapath(sight: Sight) -> Iterator[Metric]:
+    packets = CounterMetricFamily("lockstep_datapath_packets", "Packets by what became of them", labels=["verdict"])
+    for verdict, count in sorted(sight.counters.items()):
+        packets.add_metric([verdict], float(count))
+    used = GaugeMetricFamily("lockstep_datapath_map_used", "Entries in use", labels=["map"])
+    limit = GaugeMetricFamily("lockstep_datapath_map_max", "Entries that fit", labels=["map"])
+    for name, usage in sorted(sight.observed.datapath.maps.items()):
+        used.add_metric([name], float(usage.used))
+        limit.add_metric([name], float(usage.max))
+    attached = GaugeMetricFamily(
+        "lockstep_datapath_attached", "1 if our programs are attached to the device", labels=["device", "hook"]
+    )
+    for device in sight.observed.datapath.devices.values():
+        attached.add_metric([device.name, device.hook or ""], float(device.attached))
+    yield from (packets, used, limit, attached)

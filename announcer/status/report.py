@@ -1,0 +1,194 @@
+"""``/v1/status``: the whole node in one JSON value (schema ``lockstep.status/v1``)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from announcer.consistency import violations
+from announcer.model.bgp import PeerObserved, PeerState
+from announcer.model.desired import PodCidrDecision, Reason
+from announcer.model.net import IPAddress
+from announcer.snapshot import ConfigView
+from announcer.status.sight import Sight
+from announcer.status.vip_state import see_vip
+
+SCHEMA = "lockstep.status/v1"
+
+Json = dict[str, Any]
+
+
+def status(sight: Sight) -> Json:
+    """The status of this node."""
+    return {
+        "schema": SCHEMA,
+        "node": sight.snapshot.node_name,
+        "revision": sight.snapshot.revision,
+        "config": _config(sight.snapshot.config),
+        "sources": _sources(sight),
+        "peers": peers(sight),
+        "refused_peers": [
+            {"name": refusal.peer, "reason": refusal.reason, "detail": refusal.detail or None}
+            for refusal in sight.desired.refused_peers
+        ],
+        "vips": vips(sight),
+        "services": services(sight),
+        "pod_cidrs": [_pod_cidr(sight, decision) for decision in sight.desired.pod_cidrs],
+        "speaker": {"reachable": sight.observed.bgp.reachable, "problem": sight.observed.bgp.problem or None},
+        "datapath": _datapath(sight),
+        "consistency": _consistency(sight),
+    }
+
+
+def peers(sight: Sight) -> list[Json]:
+    """Every configured peer of this node, in order of name, and those that the speaker still runs."""
+    names = sorted(sight.desired.neighbors.keys() | sight.observed.bgp.peers.keys())
+    return [_peer(sight, name) for name in names]
+
+
+def vips(sight: Sight) -> list[Json]:
+    """Every VIP that a Service claims, and those that still have entries in the kernel."""
+    present = {key.vip for key in sight.observed.datapath.frontends}
+    known = sorted(present | sight.desired.vips.keys(), key=lambda vip: (vip.version, vip))
+    return [_vip(sight, vip) for vip in known]
+
+
+def services(sight: Sight) -> list[Json]:
+    """Services of type LoadBalancer that have no VIP of their own here, and why."""
+    return [
+        {"service": str(key), "reason": decision.reason, "detail": decision.detail}
+        for key, decision in sorted(sight.desired.services.items())
+        if decision.reason is not None and decision.reason is not Reason.NOT_LOAD_BALANCER
+    ]
+
+
+def iso(seconds: float) -> str | None:
+    """A Unix time as operators write it (RFC 3339, UTC); None for 0, which means never."""
+    if not seconds:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _config(view: ConfigView) -> Json:
+    errors = [
+        {"file": p.file, "line": p.line, "column": p.column, "path": p.path, "problem": p.problem, "hint": p.hint}
+        for p in view.problems
+    ]
+    return {"state": view.state, "errors": errors}
+
+
+def _sources(sight: Sight) -> Json:
+    return {
+        "synced": sight.snapshot.synced,
+        "complete": sight.snapshot.complete,
+        "stale_seconds": round(sight.stale_seconds, 1),
+        "problems": list(sight.source_problems),
+    }
+
+
+def _peer(sight: Sight, name: str) -> Json:
+    peer = sight.observed.bgp.peers.get(name)
+    neighbor = peer.neighbor if peer is not None else sight.desired.neighbors[name]
+    return {
+        "name": name,
+        "address": str(neighbor.address),
+        "port": neighbor.port,
+        "asn": neighbor.peer_asn,
+        "local_asn": neighbor.local_asn,
+        "state": peer.state if peer is not None else PeerState.IDLE,
+        "since": iso(peer.since) if peer is not None else None,
+        "sessions": peer.session if peer is not None else 0,
+        "routes": _route_counts(sight, name, peer),
+        "last_error": peer.last_error if peer is not None else None,
+    }
+
+
+def _route_counts(sight: Sight, name: str, peer: PeerObserved | None) -> Json:
+    entries = [entry for entry in peer.rib.values() if not entry.withdrawing] if peer is not None else []
+    established = peer is not None and peer.state is PeerState.ESTABLISHED
+    return {
+        "desired": len(sight.desired.rib.get(name, {})),
+        "acknowledged": sum(entry.acknowledged for entry in entries),
+        "sent": sum(entry.sent for entry in entries) if established else 0,
+    }
+
+
+def _vip(sight: Sight, vip: IPAddress) -> Json:
+    decision = sight.desired.vips.get(vip)
+    seen = see_vip(sight, vip)
+    counted = decision.backends if decision is not None else None
+    return {
+        "vip": str(vip),
+        "services": [str(key) for key in decision.services] if decision is not None else [],
+        "pool": decision.pool if decision is not None else None,
+        "state": seen.state,
+        "reason": seen.reason,
+        "detail": seen.detail or None,
+        "backends": {
+            "total": counted.total if counted else 0,
+            "serving": counted.serving if counted else 0,
+            "local": counted.local if counted else 0,
+        },
+        "proof": proof(sight, vip),
+        "peers": list(seen.peers),
+    }
+
+
+def proof(sight: Sight, vip: IPAddress) -> Json | None:
+    """The latest proof of a VIP, or None if none was made."""
+    found = sight.observed.proofs.get(vip)
+    if found is None:
+        return None
+    return {"ok": found.ok, "age_seconds": round(max(0.0, sight.now - found.at), 3), "problem": found.problem or None}
+
+
+def _pod_cidr(sight: Sight, decision: PodCidrDecision) -> Json:
+    reason, detail = decision.reason, decision.detail
+    holding: list[str] = []
+    for name, peer in sorted(sight.observed.bgp.peers.items()):
+        entry = peer.rib.get(decision.prefix)
+        if peer.state is PeerState.ESTABLISHED and entry is not None and entry.sent:
+            holding.append(name)
+    if reason is None and not holding:
+        if sight.desired.synced:
+            reason, detail = Reason.PEER_NOT_ESTABLISHED, "no peer holds it yet"
+        else:
+            reason, detail = Reason.SOURCES_NOT_SYNCED, "the source has not delivered its first complete state"
+    state = "Announced" if holding else "Withheld"
+    return {
+        "prefix": str(decision.prefix),
+        "state": state,
+        "reason": reason,
+        "detail": detail or None,
+        "peers": holding,
+    }
+
+
+def _datapath(sight: Sight) -> Json:
+    seen = sight.observed.datapath
+    backends = {backend for frontend in seen.frontends.values() for backend in frontend.backends}
+    return {
+        "devices": [
+            {
+                "name": device.name,
+                "hook": device.hook,
+                "attached": device.attached,
+                "problem": device.problem or None,
+            }
+            for device in seen.devices.values()
+        ],
+        "frontends": len(seen.frontends),
+        "backends": len({(backend.address, backend.port) for backend in backends}),
+        "maps": {name: {"used": usage.used, "max": usage.max} for name, usage in seen.maps.items()},
+        "packets": dict(sight.counters),
+        "problem": seen.problem or None,
+    }
+
+
+def _consistency(sight: Sight) -> Json:
+    found = violations(sight.desired, sight.observed)
+    return {
+        "violations": len(found),
+        "details": [{"peer": v.peer, "prefix": str(v.nlri), "problem": v.problem} for v in found],
+        "last_checked": iso(sight.wall),
+    }

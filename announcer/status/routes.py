@@ -1,0 +1,41 @@
+"""``/v1/routes``: the Adj-RIB-Out of every peer: what is desired, what the engine has taken, what was sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from announcer.model.bgp import RibEntry
+from announcer.model.desired import DesiredRoute
+from announcer.status.explain import attributes
+from announcer.status.sight import Sight
+
+SCHEMA = "lockstep.routes/v1"
+
+
+def routes(sight: Sight) -> dict[str, Any]:
+    """All routes, by peer and prefix, those that are on their way out included."""
+    names = sorted(sight.desired.rib.keys() | sight.observed.bgp.peers.keys())
+    return {"schema": SCHEMA, "peers": [_peer(sight, name) for name in names]}
+
+
+def _peer(sight: Sight, name: str) -> dict[str, Any]:
+    peer = sight.observed.bgp.peers.get(name)
+    wishes = sight.desired.rib.get(name, {})
+    entries = peer.rib if peer is not None else {}
+    prefixes = sorted({*wishes, *entries}, key=lambda nlri: (nlri.version, nlri))
+    rows = [_route(str(nlri), wishes.get(nlri), entries.get(nlri)) for nlri in prefixes]
+    return {"peer": name, "state": peer.state if peer is not None else None, "routes": rows}
+
+
+def _route(prefix: str, wish: DesiredRoute | None, entry: RibEntry | None) -> dict[str, Any]:
+    route = wish.route if wish is not None else entry.route if entry is not None else None
+    present = entry is not None and not entry.withdrawing
+    return {
+        "prefix": prefix,
+        "attributes": attributes(route) if route is not None else None,
+        "vips": [str(vip) for vip in wish.vips] if wish is not None else [],
+        "desired": wish is not None,
+        "acknowledged": present and entry is not None and entry.acknowledged,
+        "sent": present and entry is not None and entry.sent,
+        "withdrawing": entry is not None and entry.withdrawing,
+    }

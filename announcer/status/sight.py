@@ -1,0 +1,27 @@
+"""What the views look at: the agent's values at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from announcer.model.desired import Desired
+from announcer.model.observed import Observed
+from announcer.snapshot import Snapshot
+
+
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """One moment of one agent. ``now`` is CLOCK_MONOTONIC; ``wall`` the Unix time of the same moment, in seconds.
+
+    ``counters``: packets by verdict. ``stale_seconds``: since when the source has not been heard, 0 if it is well.
+    """
+
+    snapshot: Snapshot
+    desired: Desired
+    observed: Observed
+    now: float
+    wall: float
+    counters: Mapping[str, int] = {}
+    source_problems: tuple[str, ...] = ()
+    stale_seconds: float = 0.0

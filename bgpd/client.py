@@ -1,0 +1,150 @@
+"""The agent's side of ``speaker.sock``: implements ``announcer.model.hands.BgpHand``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import tenacity
+
+from announcer.model.bgp import Neighbor
+from announcer.model.observed import BgpObserved, Outcome, OutcomeState
+from announcer.model.steps import AnyStep, ConfigureNeighbors
+from bgpd import messages
+from bgpd.secrecy import restore
+
+_OBSERVE_SECONDS = 5.0
+_APPLY_SECONDS = 60.0
+#: How long a call waits for a connection that is being made.
+_CONNECT_SECONDS = 0.3
+_RECONNECT_SECONDS = (0.05, 1.0)
+
+_R = TypeVar("_R", bound=messages.Observed | messages.Applied | messages.Greeting)
+
+
+class SpeakerClient:
+    """Connects in the background and reconnects by itself until closed. For one event loop.
+
+    ``changed`` is set on every change at the speaker and on every connection and disconnection. Whoever waits for
+    it clears it, then observes.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        """``socket``: the speaker's, ``<state-dir>/speaker.sock``."""
+        self._socket = socket
+        self.changed = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._closed = threading.Event()  # the kind that tenacity's stop condition takes
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[messages.Reply]] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self._configured: dict[str, Neighbor] = {}  # over the present connection
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to connect, in the background. The other calls do it as well."""
+        if self._task is None and not self._closed.is_set():
+            self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Disconnect for good. Changes nothing at the speaker."""
+        self._closed.set()
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._disconnect()
+
+    async def observe(self) -> BgpObserved:
+        """Everything as the speaker sees it. If it does not answer: ``reachable`` False and why, no exception."""
+        number = next(self._numbers)
+        try:
+            reply = await self._ask(messages.Observe(number), number, messages.Observed, _OBSERVE_SECONDS)
+        except (ConnectionError, TimeoutError) as error:
+            return BgpObserved(reachable=False, problem=f"the speaker does not answer on {self._socket}: {error}")
+        return restore(reply.observed, self._configured)
+
+    async def apply(self, steps: Sequence[AnyStep]) -> list[Outcome]:
+        """Carry out ``steps`` in order; the outcomes are in the same order. All failed if the speaker is away."""
+        number = next(self._numbers)
+        try:
+            reply = await self._ask(messages.Apply(number, list(steps)), number, messages.Applied, _APPLY_SECONDS)
+        except (ConnectionError, TimeoutError) as error:
+            problem = f"the speaker does not answer on {self._socket}: {error}"
+            return [Outcome(step=step, state=OutcomeState.FAILED, problem=problem) for step in steps]
+        outcomes = [msgspec.structs.replace(o, step=step) for o, step in zip(reply.outcomes, steps, strict=True)]
+        for outcome in outcomes:
+            if isinstance(outcome.step, ConfigureNeighbors) and outcome.state is OutcomeState.DONE:
+                self._configured = {neighbor.name: neighbor for neighbor in outcome.step.neighbors}
+        return outcomes
+
+    async def hello(self) -> int:
+        """The speaker's process id. Raises ConnectionError or TimeoutError if it does not answer."""
+        number = next(self._numbers)
+        return (await self._ask(messages.Hello(number), number, messages.Greeting, _OBSERVE_SECONDS)).pid
+
+    async def _ask(self, request: messages.Request, number: int, kind: type[_R], seconds: float) -> _R:
+        await self.start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await self._connected.wait()
+        if self._writer is None:
+            raise ConnectionError("no connection")
+        answer: asyncio.Future[messages.Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        try:
+            async with asyncio.timeout(seconds):
+                self._writer.write(messages.request_line(request))
+                await self._writer.drain()
+                reply = await answer
+        except TimeoutError:
+            raise TimeoutError(f"no answer in {seconds:.0f} s") from None
+        finally:
+            self._waiting.pop(number, None)
+        if not isinstance(reply, kind):
+            raise ConnectionError(f"the speaker answered with {type(reply).__name__}")
+        return reply
+
+    async def _run(self) -> None:
+        while not self._closed.is_set():
+            reader = await self._connect()
+            self._connected.set()
+            self.changed.set()
+            with contextlib.suppress(ConnectionError, ValueError, msgspec.DecodeError):
+                while line := await reader.readline():
+                    self._receive(messages.parse_reply(line))
+            self._disconnect()
+
+    async def _connect(self) -> asyncio.StreamReader:
+        first, longest = _RECONNECT_SECONDS
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(OSError),
+            wait=tenacity.wait_exponential(multiplier=first, max=longest),
+            stop=tenacity.stop_when_event_set(self._closed),
+            reraise=True,
+        ):
+            with attempt:
+                reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=messages.MAX_LINE_BYTES)
+        return reader
+
+    def _receive(self, reply: messages.Reply) -> None:
+        if isinstance(reply, messages.Changed):
+            self.changed.set()
+        elif (waiting := self._waiting.get(reply.id)) is not None and not waiting.done():
+            waiting.set_result(reply)
+
+    def _disconnect(self) -> None:
+        self._connected.clear()
+        self._configured = {}
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(ConnectionError("the connection ended"))
+        self.changed.set()

@@ -1,0 +1,185 @@
+"""All neighbors and the dialogue with the engine, put together. No I/O; time is an argument.
+
+The shell (``bgpd.speaker``) carries bytes between this and the engine, asks the kernel what peers have received, and
+talks to the agent. Whatever an agent could notice moves ``version``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from announcer.model.bgp import Neighbor
+from announcer.model.errors import TargetError
+from announcer.model.net import IPAddress
+from announcer.model.observed import BgpObserved
+from bgpd.commands import Batch, Command, EndOfRibCommand, Ping
+from bgpd.peer import Peer
+from bgpd.protocol import Answered, Dialogue, Event, FsmChanged, Message, StateChanged
+
+log = logging.getLogger("lockstep.speaker")
+
+#: The engine is asked for a sign of life when it has said nothing for so long.
+PING_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Now:
+    """The same moment on two clocks: CLOCK_MONOTONIC for decisions, Unix time for people. Seconds."""
+
+    monotonic: float
+    wall: float
+
+
+class Core:
+    """The speaker without its I/O."""
+
+    def __init__(self) -> None:
+        """No neighbors, no engine."""
+        self.peers: dict[str, Peer] = {}
+        self.problem = ""
+        self.version = 0
+        self._by_address: dict[IPAddress, Peer] = {}
+        self._dialogue: Dialogue | None = None
+        self._urgent: list[Batch] = []
+        self.held = False  # while the engine is told to reload, it is given nothing to send
+
+    # --- neighbors ----------------------------------------------------------------------------------------------
+
+    def set_neighbors(self, neighbors: Iterable[Neighbor], now: Now) -> None:
+        """Run exactly these. A neighbor that stays the same keeps everything; a changed one keeps what is wanted."""
+        self.peers = {neighbor.name: self._peer_for(neighbor, now) for neighbor in neighbors}
+        self._by_address = {peer.neighbor.address: peer for peer in self.peers.values()}
+        self.version += 1
+
+    def _peer_for(self, neighbor: Neighbor, now: Now) -> Peer:
+        same = self._by_address.get(neighbor.address)
+        if same is not None and msgspec.structs.replace(same.neighbor, name=neighbor.name) == neighbor:
+            same.neighbor = neighbor  # at most renamed, which the engine does not even notice
+            return same
+        peer = Peer(neighbor, now=now.monotonic, wall=now.wall)
+        if old := self.peers.get(neighbor.name):
+            peer.inherit(old)
+        return peer
+
+    def at(self, address: IPAddress) -> Peer | None:
+        """The peer with this address."""
+        return self._by_address.get(address)
+
+    def observed(self) -> BgpObserved:
+        """Everything an agent may know."""
+        peers = {name: peer.observed() for name, peer in self.peers.items()}
+        return BgpObserved(reachable=True, peers=peers, problem=self.problem)
+
+    # --- the engine ---------------------------------------------------------------------------------------------
+
+    def engine_connected(self, now: Now) -> None:
+        """A new engine's helper has connected."""
+        self._dialogue = Dialogue(now=now.monotonic)
+        self._urgent.clear()
+        self.problem = ""
+        self.version += 1
+
+    def engine_lost(self, now: Now, problem: str) -> None:
+        """The engine is gone and every session with it."""
+        self._dialogue = None
+        self._urgent.clear()
+        self.problem = problem
+        for peer in self.peers.values():
+            peer.last_error = problem
+            peer.down(now=now.monotonic, wall=now.wall, engine_lost=True)
+        self.version += 1
+
+    @property
+    def engine_ready(self) -> bool:
+        """True while there is an engine to talk to."""
+        return self._dialogue is not None
+
+    def stalled(self, now: Now, limit: float) -> bool:
+        """True if the engine owes an answer and has given none for ``limit`` seconds."""
+        return self._dialogue is not None and self._dialogue.stalled(now.monotonic, limit)
+
+    @property
+    def quiet(self) -> bool:
+        """True if the engine owes no answer and has written everything it was given."""
+        under_way = any(peer.rib.under_way for peer in self.peers.values())
+        return self._dialogue is None or (self._dialogue.owed == 0 and not under_way)
+
+    def nothing_held(self) -> bool:
+        """True if no peer holds a route of ours, as far as we know, nor could come to."""
+        return not any(peer.rib.holds_any for peer in self.peers.values())
+
+    @property
+    def owed(self) -> int:
+        """Commands that the engine has not answered yet."""
+        return self._dialogue.owed if self._dialogue else 0
+
+    def commands(self, now: Now) -> bytes:
+        """What to write to the engine now: as much as the window allows, one line per peer in turn."""
+        dialogue = self._dialogue
+        if dialogue is None:
+            return b""
+        out = bytearray()
+        while self._urgent and dialogue.room() > 0:
+            out += dialogue.give(self._urgent.pop(), now.monotonic)
+        if self.held:
+            return bytes(out)
+        # A barrier that waits for its turn must not be overtaken for ever.
+        gave = not (dialogue.owed and any(peer.end_of_rib_due for peer in self.peers.values()))
+        while gave and dialogue.room() > 0:
+            gave = False
+            for peer in self.peers.values():
+                if dialogue.room() > 0 and (line := self._next_line(dialogue, peer, now)):
+                    out += line
+                    gave = True
+        if not dialogue.owed and dialogue.idle_for(now.monotonic) > PING_SECONDS:
+            out += dialogue.give(Ping(), now.monotonic)
+        return bytes(out)
+
+    def _next_line(self, dialogue: Dialogue, peer: Peer, now: Now) -> bytes:
+        command = peer.next_command()
+        if command is None or not dialogue.may(command):
+            return b""
+        if isinstance(command, EndOfRibCommand):
+            peer.end_of_rib_told()
+        return dialogue.give(command, now.monotonic)
+
+    def receive(self, data: bytes, now: Now) -> None:
+        """What the engine said. Raises TargetError if it makes no sense, ValueError if a BGP message does not."""
+        if self._dialogue is None:
+            raise TargetError("read from ExaBGP", detail="data before the helper connected")
+        for event in self._dialogue.receive(data, now.monotonic):
+            self._event(event, now)
+
+    def _event(self, event: Event, now: Now) -> None:
+        if isinstance(event, Answered):
+            self._answered(event.command, event.ok)
+        elif (peer := self._by_address.get(event.peer)) is None:
+            return  # a neighbor that was just removed says goodbye
+        elif isinstance(event, StateChanged):
+            peer.state_changed(event, now=now.monotonic, wall=now.wall)
+            log.info("peer %s %s%s", peer.neighbor.name, event.state, f": {peer.last_error}" if peer.last_error else "")
+        elif isinstance(event, FsmChanged):
+            peer.fsm_changed(event.state, now.wall)
+        elif isinstance(event, Message):
+            peer.message(event)
+        self.version += 1
+
+    def _answered(self, command: Command, ok: bool) -> None:
+        if not ok:
+            log.warning("the engine refused: %s", command.line().decode().strip()[:200])
+        if isinstance(command, Ping):
+            # It was given when nothing had been owed for seconds, so the engine has been through its loop since.
+            for peer in self.peers.values():
+                peer.rib.doubts_over()
+            return
+        addressed = self._by_address.get(command.peer)
+        if addressed is None:
+            return
+        if isinstance(command, EndOfRibCommand):
+            addressed.end_of_rib_answered(command.session, ok)
+        elif follow := addressed.rib.answered(command, ok):
+            self._urgent.append(follow)

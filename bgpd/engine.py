@@ -1,0 +1,151 @@
+"""The ExaBGP process: started, watched, told to reload, ended. Knows nothing of routes.
+
+What happened to a reload is read in ExaBGP's own log, because nothing else tells: a reload is dropped without a word
+while any peer has something queued, and a refused one (ExaBGP 5.0.15) ends the helper and leaves a parser that
+refuses every later file too, so that only a new process helps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pwd
+import re
+import signal
+import sys
+from pathlib import Path
+
+import bgpd
+from announcer.model.errors import TargetError
+from bgpd.render import environment
+from bgpd.settings import SpeakerSettings
+
+log = logging.getLogger("lockstep.exabgp")
+
+_VALIDATE_SECONDS = 30.0
+_RELOAD_AGAIN_SECONDS = 1.0
+_TERMINATE_SECONDS = 3.0
+_LOADED = "loaded new configuration successfully"
+_REFUSED = "could not load/reload configuration"
+
+
+def _environment() -> dict[str, str]:
+    package_root = str(Path(bgpd.__file__).resolve().parent.parent)
+    found = environment(os.environ, user=pwd.getpwuid(os.getuid()).pw_name)
+    found["PYTHONPATH"] = os.pathsep.join(part for part in (package_root, found.get("PYTHONPATH", "")) if part)
+    return found
+
+
+async def validate(configuration: Path) -> None:
+    """Have a separate ExaBGP read ``configuration``. Raises TargetError with the line, not the text, if it refuses."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "exabgp", "validate", str(configuration),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        env=_environment(), cwd="/",
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(_VALIDATE_SECONDS):
+            _, errors = await process.communicate()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise TargetError("exabgp validate", detail=f"no answer in {_VALIDATE_SECONDS:.0f} s") from None
+    if process.returncode != 0:
+        line = re.search(rb"line (\d+)", errors)
+        where = f" at line {line[1].decode()}" if line else ""
+        raise TargetError("exabgp validate", detail=f"the configuration is refused{where}", retry=False)
+
+
+class Engine:
+    """One ExaBGP process at a time."""
+
+    def __init__(self, settings: SpeakerSettings) -> None:
+        """Nothing runs yet."""
+        self._settings = settings
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._loaded: asyncio.Future[bool] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Start it with the configuration that stands in the state folder. It is killed if this process ends."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bgpd.child", str(os.getpid()), "server", str(self._settings.configuration),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            env=_environment(), cwd="/",
+        )  # fmt: skip
+        self._reader = asyncio.create_task(self._read_log(self._process))
+
+    async def wait(self) -> int:
+        """Wait until it has ended; its return code."""
+        if self._process is None:
+            raise TargetError("wait for ExaBGP", detail="not started")
+        return await self._process.wait()
+
+    async def reload(self) -> bool:
+        """Have it read its configuration again. False if it refuses, or does not say within the deadline."""
+        self._loaded = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self._settings.reload_deadline):
+                while self.pid is not None:
+                    self._signal(signal.SIGUSR1)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_RELOAD_AGAIN_SECONDS):
+                            return await asyncio.shield(self._loaded)
+        except TimeoutError:
+            log.warning("no sign of the reload in %.0f s", self._settings.reload_deadline)
+        finally:
+            self._loaded = None
+        return False
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._signal(signal.SIGKILL)
+
+    async def terminate(self) -> None:
+        """End it in order, or at once if that takes too long. Returns when it has ended."""
+        if self._process is None:
+            return
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(_TERMINATE_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        if self._process and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def _read_log(self, process: asyncio.subprocess.Process) -> None:
+        stream = process.stderr
+        if stream is None:
+            return
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # longer than the stream's limit, which drops it
+                continue
+            if not line:
+                return
+            self._log_line(line.decode("utf-8", "replace").strip())
+
+    def _log_line(self, line: str) -> None:
+        source, _, text = line.partition(" ")
+        text = text.strip()
+        if _LOADED in text or _REFUSED in text:
+            if self._loaded and not self._loaded.done():
+                self._loaded.set_result(_LOADED in text)
+        elif source == "configuration" and not text.startswith("performing reload"):
+            text = "(text of the configuration, withheld)"
+        if source not in ("advice", "welcome"):
+            log.info("%s: %s", source, text)

@@ -1,0 +1,43 @@
+"""Where a speaker lives and how patient it is. Every path follows from the state folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class SpeakerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """All durations in seconds.
+
+    ``exit_deadline``: how long a planned exit waits for its withdrawals to be received. ``stall``: how long ExaBGP may
+    owe an acknowledgement before it is replaced; below the hold time of most sessions, because an ExaBGP that
+    does not read commands does not send KEEPALIVEs either. ``reload_deadline``: how long ExaBGP may take to say that
+    it took a new configuration. ``log_file``: where to log with rotation; None is standard error.
+    """
+
+    state_dir: Path
+    exit_deadline: float = 5.0
+    stall: float = 10.0
+    reload_deadline: float = 10.0
+    log_file: Path | None = None
+
+    @property
+    def socket(self) -> Path:
+        """Where the agent asks."""
+        return self.state_dir / "speaker.sock"
+
+    @property
+    def relay_socket(self) -> Path:
+        """Where ExaBGP's helper connects."""
+        return self.state_dir / "relay.sock"
+
+    @property
+    def configuration(self) -> Path:
+        """ExaBGP's configuration."""
+        return self.state_dir / "exabgp.conf"
+
+    @property
+    def lock(self) -> Path:
+        """Held (flock) by the one speaker of this folder."""
+        return self.state_dir / "speaker.lock"

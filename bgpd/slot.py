@@ -1,0 +1,58 @@
+"""One prefix of an Adj-RIB-Out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from announcer.model.bgp import RibEntry, Route
+from announcer.model.errors import BugError
+from bgpd.commands import Batch
+
+
+@dataclass(slots=True)
+class Told:
+    """A command under way: taken when ``answered``, written when ``emitted``; over when both.
+
+    ``repeated``: it repeats one that the engine may yet write, so that an UPDATE cannot be told to be this one's.
+    """
+
+    batch: Batch
+    route: Route
+    answered: bool = False
+    emitted: bool = False
+    repeated: bool = False
+
+
+@dataclass(slots=True)
+class Wire:
+    """What an UPDATE of the present session said last. ``offset``: where in the stream it ends. ``left``: received."""
+
+    route: Route
+    withdrawn: bool
+    offset: int
+    left: bool = False
+
+
+@dataclass(slots=True)
+class Slot:
+    """The three views of one prefix, see ``bgpd.adj_rib_out``. ``refused``: by the engine, not repeated."""
+
+    wanted: Route | None = None
+    told: Told | None = None
+    wire: Wire | None = None
+    refused: bool = False
+
+    def entry(self, *, up: bool) -> RibEntry:
+        """This prefix as an agent sees it. ``up``: the session is."""
+        told, wire = self.told, self.wire
+        if self.wanted is not None:
+            carried = wire is not None and not wire.withdrawn and wire.route == self.wanted
+            taken = told is not None and told.answered and not told.batch.withdraw and told.route == self.wanted
+            sent = carried and told is None and wire is not None and wire.left
+            return RibEntry(route=self.wanted, acknowledged=not up or taken or carried, sent=sent)
+        route = told.route if told else wire.route if wire else None
+        if route is None:
+            raise BugError("a prefix that nobody wants and nobody holds must have been forgotten")
+        withdrawn = wire is not None and wire.withdrawn
+        taken = told is not None and told.answered and told.batch.withdraw
+        return RibEntry(route=route, withdrawing=True, acknowledged=taken or withdrawn, sent=False)

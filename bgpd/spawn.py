@@ -1,0 +1,66 @@
+"""Starts a speaker that outlives its starter, if none answers yet: for a standalone ``lockstep run``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import bgpd
+from announcer.model.errors import TargetError
+from bgpd.client import SpeakerClient
+from bgpd.settings import SpeakerSettings
+
+_POLL_SECONDS = 0.05
+
+
+async def ensure_speaker(state_dir: Path, *, deadline: float = 10.0) -> int:
+    """The process id of the speaker of ``state_dir``, started if none answers.
+
+    It runs in its own session with ``/`` as its folder, and logs to ``<state_dir>/speaker.log``. Two starters at once
+    are harmless: a lock in the folder lets one speaker run. Raises TargetError if none answers within ``deadline``
+    seconds.
+    """
+    if not state_dir.is_absolute():
+        raise ValueError(f"the state folder {state_dir} is not an absolute path")
+    settings = SpeakerSettings(state_dir=state_dir, log_file=state_dir / "speaker.log")
+    client = SpeakerClient(settings.socket)
+    try:
+        if (pid := await _answering(client)) is not None:
+            return pid
+        _start(settings)
+        end = asyncio.get_running_loop().time() + deadline
+        while asyncio.get_running_loop().time() < end:
+            if (pid := await _answering(client)) is not None:
+                return pid
+            await asyncio.sleep(_POLL_SECONDS)
+        raise TargetError("start the speaker", detail=f"it does not answer; see {state_dir / 'speaker.log'}")
+    finally:
+        await client.close()
+
+
+async def _answering(client: SpeakerClient) -> int | None:
+    try:
+        return await client.hello()
+    except (ConnectionError, TimeoutError):
+        return None
+
+
+def _start(settings: SpeakerSettings) -> None:
+    """Start it as nobody's child: ``setsid --fork`` returns at once, so that the starter has nothing to wait for."""
+    root = str(Path(bgpd.__file__).resolve().parent.parent)
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = os.open(settings.state_dir / "speaker.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        subprocess.run(
+            ["setsid", "--fork", sys.executable, "-m", "bgpd", "--state-dir", str(settings.state_dir)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=os.environ | {"PYTHONPATH": path},
+            check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise TargetError("start the speaker", detail=str(error)) from error
+    finally:
+        os.close(log)

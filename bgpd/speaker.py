@@ -1,0 +1,171 @@
+"""``lockstep speaker``: runs ExaBGP, holds the Adj-RIB-Out, serves the agent. Outlives the agent.
+
+::
+
+    agent <── Server <──> Speaker ──> Core (pure) <── Link <──> relay <──> ExaBGP
+                             │
+                             └── Receipts: asks the kernel what the peers' TCP has received
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import logging.handlers
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from announcer.model.errors import TargetError
+from bgpd.core import Core
+from bgpd.hand import Hand
+from bgpd.link import Link, now
+from bgpd.receipts import Receipts
+from bgpd.secrecy import dump_no_memory
+from bgpd.server import Server, remove_socket
+from bgpd.settings import SpeakerSettings
+from bgpd.watch import LOOK_SECONDS, Watch
+
+log = logging.getLogger("lockstep.speaker")
+
+_IDLE_SECONDS = 0.5
+_LOG_BYTES = 1 << 20
+
+
+class Speaker:
+    """Everything of one state folder. ``run`` it once."""
+
+    def __init__(self, settings: SpeakerSettings) -> None:
+        """Nothing runs yet."""
+        self.settings = settings
+        self.core = Core()
+        self._kick = asyncio.Event()
+        self._moves: list[asyncio.Future[None]] = []
+        self._seen = -1
+        self.link = Link(settings, self.core, self._kick.set)
+        self.hand = Hand(settings, self.core, self.link, self.until, self._kick.set)
+        self._server = Server(self.core.observed, self.hand.apply)
+        self._receipts = Receipts()
+        self._watch = Watch()
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT, then withdraw everything, wait until that was received, and end. Returns 0."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await self.link.listen()
+        await self._server.listen(self.settings.socket)
+        log.info("the speaker serves %s", self.settings.socket)
+        tasks = [asyncio.create_task(job) for job in (self._pump(), self._look(), self.link.run(), self.hand.retry())]
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # a task that ended by itself is a bug; raise what it raised
+        await self._leave()
+        for path in (self.settings.socket, self.settings.relay_socket):
+            remove_socket(path)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.link.close()
+        await self._server.close()
+        self._receipts.close()
+        self._watch.close()
+        return 0
+
+    async def until(self, true: Callable[[], bool], seconds: float) -> bool:
+        """Wait until ``true()``, looked at after every change. False if it is not within ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not true():
+                    moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self._moves.append(moved)
+                    await moved
+                return True
+        return true()
+
+    async def _pump(self) -> None:
+        """Give the engine what it may have, learn what the peers have received, tell who waits."""
+        while True:
+            moment = now()
+            self.link.write(self.core.commands(moment))
+            waiting = self._receipts.collect(self.core, self.link.engine.pid)
+            if self.core.stalled(moment, self.settings.stall):
+                self.link.fail(f"ExaBGP has owed {self.core.owed} answers for {self.settings.stall:.0f} s")
+            if self.core.version != self._seen:
+                self._seen = self.core.version
+                self._server.changed()
+                moves, self._moves = self._moves, []
+                for moved in moves:
+                    if not moved.done():
+                        moved.set_result(None)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(waiting if waiting is not None else _IDLE_SECONDS):
+                    await self._kick.wait()
+            self._kick.clear()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._watch.look(self.core, self.link.engine.pid, now().monotonic)
+
+    async def _leave(self) -> None:
+        """A planned exit: peers are told before sessions end, or with graceful restart they would keep it all."""
+        log.info("planned exit: withdrawing everything")
+        await self.hand.close()
+        for peer in self.core.peers.values():
+            peer.rib.unwant_all()
+        self._kick.set()
+        if not await self.until(self.core.nothing_held, self.settings.exit_deadline):
+            log.error("not every peer has received its withdrawals in %.1f s", self.settings.exit_deadline)
+
+
+def _lock(path: Path) -> int:
+    """Take the lock of the state folder for the life of this process. Raises TargetError if another speaker has it."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise TargetError(f"lock {path}", detail="another speaker runs in this state folder") from None
+    return descriptor
+
+
+def set_up_log(log_file: Path | None) -> None:
+    """Log to ``log_file``, at most 2 MiB in two files, or to standard error."""
+    handler: logging.Handler = (
+        logging.handlers.RotatingFileHandler(log_file, maxBytes=_LOG_BYTES, backupCount=1)
+        if log_file
+        else logging.StreamHandler()
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger("lockstep")
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+
+
+async def run_speaker(settings: SpeakerSettings) -> int:
+    """Run the speaker of ``settings.state_dir`` until SIGTERM or SIGINT. Returns the exit code, 1 if it cannot run.
+
+    Only one per state folder: a second one ends with 1 and says why.
+    """
+    os.umask(0o077)  # sockets, log and configuration are for this user only
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    set_up_log(settings.log_file)
+    try:
+        dump_no_memory()
+    except OSError as error:
+        log.warning("a core dump of this process would hold passwords: %s", error)
+    try:
+        descriptor = _lock(settings.lock)
+    except TargetError as error:
+        log.error("%s", error)
+        return 1
+    try:
+        return await Speaker(settings).run()
+    finally:
+        os.close(descriptor)

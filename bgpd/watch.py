@@ -1,0 +1,80 @@
+"""Asks the kernel, once in a second, about every peer that has no session, and tells the peer what that means."""
+
+from __future__ import annotations
+
+import logging
+
+from announcer.model.bgp import PeerState
+from announcer.model.errors import TargetError
+from bgpd.core import Core
+from bgpd.diagnosis import from_drops, from_nothing, from_silence
+from bgpd.peer import Peer
+from bgpd.sockdiag import SockDiag, TcpSocket, socket_inodes
+from bgpd.tcpstat import Drops, read_drops
+
+log = logging.getLogger("lockstep.speaker")
+
+LOOK_SECONDS = 1.0
+#: A peer that has been away for so long, and of which nothing is known, is said to be away.
+_PATIENCE_SECONDS = 3.0
+
+
+class Watch:
+    """Remembers the counters, nothing else."""
+
+    def __init__(self) -> None:
+        """Raises OSError if the kernel has no sock_diag."""
+        self._diag = SockDiag()
+        self._before: Drops | None = None
+
+    def close(self) -> None:
+        """Give the netlink socket back."""
+        self._diag.close()
+
+    def look(self, core: Core, pid: int | None, now: float) -> None:
+        """Tell every peer without a session what there is to say. ``pid``: the engine; ``now``: CLOCK_MONOTONIC."""
+        waiting = [peer for peer in core.peers.values() if not peer.established]
+        if pid is None or not waiting:
+            self._before = None
+            return
+        try:
+            inodes = socket_inodes(pid)
+            ports = {peer.neighbor.port for peer in waiting}
+            sockets = [(port, found) for port in ports for found in self._diag.toward(port)]
+            counted = read_drops()
+        except (OSError, TargetError) as error:
+            log.warning("cannot ask the kernel why sessions do not come up: %s", error)
+            self._diag.close()
+            self._diag = SockDiag()
+            return
+        drops, self._before = counted.since(self._before or counted), counted
+        attempts = {(found.peer, port): found for port, found in sockets if found.inode in inodes}
+        if len(attempts) < len(sockets):
+            # An earlier engine's connection may linger for minutes and drop whatever its peer answers: not our case.
+            drops = Drops()
+        for peer in waiting:
+            attempt = attempts.get((peer.neighbor.address.packed, peer.neighbor.port))
+            if self._diagnose(peer, drops, attempt) or self._say_something(peer, now):
+                core.version += 1
+
+    @staticmethod
+    def _diagnose(peer: Peer, drops: Drops, attempt: TcpSocket | None) -> bool:
+        """The more certain stays when only the less certain is left. True if news."""
+        text = from_drops(peer.neighbor, drops)
+        if not text and attempt is not None and not peer.diagnosis:
+            text = from_silence(peer.neighbor, attempt)
+        if not text or text == peer.diagnosis:
+            return False
+        log.info("peer %s: %s", peer.neighbor.name, text)
+        peer.diagnosis = peer.last_error = text
+        return True
+
+    @staticmethod
+    def _say_something(peer: Peer, now: float) -> bool:
+        """The engine does not tell of attempts that fail before they are connections."""
+        if peer.last_error is not None or peer.down_since is None or now - peer.down_since < _PATIENCE_SECONDS:
+            return False
+        if peer.state in (PeerState.OPEN_SENT, PeerState.OPEN_CONFIRM):
+            return False
+        peer.last_error = from_nothing(peer.neighbor)
+        return True

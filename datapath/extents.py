@@ -1,0 +1,69 @@
+"""Which parts of ``lb_rows`` and which backend ids are free. Pure; time is a parameter.
+
+What is given back rests for a while before it is given out again: a program that read the old entry a moment ago may
+still be on its way to what the entry named.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from collections.abc import Iterable
+
+
+class Extents:
+    """First-fit over ``size`` units, numbered from 0."""
+
+    def __init__(self, size: int, *, rest: float) -> None:
+        """All free. ``rest`` in seconds."""
+        self.size = size
+        self._rest = rest
+        self._free: list[tuple[int, int]] = [(0, size)]
+        self._resting: deque[tuple[float, int, int]] = deque()
+
+    def taken_by(self, used: Iterable[tuple[int, int]]) -> Extents:
+        """A new one in which just these (offset, length) pairs are taken; what rests goes on resting.
+
+        Pairs may overlap or reach beyond the end: they come from a kernel map that may be damaged.
+        """
+        new = Extents(self.size, rest=self._rest)
+        new._resting = deque(self._resting)
+        new._free = []
+        at = 0
+        for offset, length in sorted([*used, *((offset, length) for _, offset, length in self._resting)]):
+            if offset >= self.size:
+                break
+            if offset > at:
+                new._free.append((at, offset - at))
+            at = max(at, offset + length)
+        if at < self.size:
+            new._free.append((at, self.size - at))
+        return new
+
+    def take(self, length: int, now: float) -> int | None:
+        """Offset of ``length`` units, None if no gap is that long."""
+        self._reclaim(now)
+        for i, (offset, room) in enumerate(self._free):
+            if room >= length:
+                self._free[i : i + 1] = [(offset + length, room - length)] if room > length else []
+                return offset
+        return None
+
+    def give(self, offset: int, length: int, now: float) -> None:
+        """Return what ``take`` gave; it is free again after ``rest`` seconds."""
+        self._resting.append((now + self._rest, offset, length))
+
+    def free(self) -> int:
+        """Units that could be given out now or after their rest."""
+        return sum(length for _, length in self._free) + sum(length for _, _, length in self._resting)
+
+    def _reclaim(self, now: float) -> None:
+        while self._resting and self._resting[0][0] <= now:
+            _, offset, length = self._resting.popleft()
+            at = bisect.bisect(self._free, (offset, length))
+            if at < len(self._free) and self._free[at][0] == offset + length:
+                length += self._free.pop(at)[1]
+            if at and sum(self._free[at - 1]) == offset:
+                offset, before = self._free.pop(at - 1)
+                length, at = length + before, at - 1
+            self._free.insert(at, (offset, length))

@@ -1,0 +1,250 @@
+"""The datapath as the run loop sees it: observe, apply, and a few questions.
+
+Nothing here raises for what the kernel says, except :meth:`Datapath.open`: without programs and maps there is no hand.
+All calls are made in place and belong to one thread and one network namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from announcer.model.errors import BugError, TargetError
+from announcer.model.lb import DeviceObserved, Frontend, FrontendKey, Proof
+from announcer.model.net import IPAddress
+from announcer.model.observed import DatapathObserved, Outcome, OutcomeState
+from announcer.model.steps import AnyStep, AttachDevices, ProgramFrontend, RemoveFrontend, Verify
+from datapath import damage, encode, loader, shim, trace
+from datapath import devices as detection
+from datapath.abi import PacketReason
+from datapath.bpffs import Folder
+from datapath.limits import Limits
+from datapath.links import Links
+from datapath.neigh import Nexthops
+from datapath.netdev import Netdev
+from datapath.proof import Prover
+from datapath.rtnl import Link, Rtnl
+from datapath.settle import EGRESS, INGRESS
+from datapath.tables import Tables
+from datapath.tc import Tc
+from datapath.trace import TraceRequest, TraceResult
+from datapath.uninstall import uninstall
+
+log = logging.getLogger(__name__)
+
+
+class Datapath:
+    """The forwarding hand of this node (``announcer.model.hands.DatapathHand``)."""
+
+    def __init__(
+        self,
+        *,
+        bpffs: Path,
+        devices: Sequence[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        limits: Limits | None = None,
+        tcx: bool | None = None,
+    ) -> None:
+        """``devices`` None: found by routes. ``clock``: CLOCK_MONOTONIC seconds.
+
+        ``tcx``: egress by tcx links, or by tc filters; None, which is right: by tcx if the kernel has it.
+        """
+        self._bpffs = bpffs
+        self._listed = devices
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._tcx = tcx
+        self._closing = contextlib.ExitStack()
+        self._toward: tuple[IPAddress, ...] = ()
+
+    def open(self) -> None:
+        """Load the programs, or take over what is pinned. Nothing is attached yet that was not before.
+
+        Raises ``TargetError``: another agent holds the folder, other layout, not permitted, the verifier refuses, ...
+        """
+        with contextlib.ExitStack() as undo:
+            self._folder = Folder(self._bpffs)
+            undo.callback(self._folder.close)
+            self._tc = Tc()
+            undo.callback(self._tc.close)
+            self._loaded = loader.load(self._folder, self._limits, self._tc)
+            undo.callback(self._loaded.close)
+            self._rtnl = Rtnl()
+            undo.callback(self._rtnl.close)
+            self._netdev = Netdev()
+            undo.callback(self._netdev.close)
+            self._links = Links(
+                self._folder.links, self._loaded.programs, self._rtnl, None if self._use_tcx() else self._tc
+            )
+            undo.callback(self._links.close)
+            self._tables = Tables(self._loaded.maps, self._limits)
+            self._tables.sweep()
+            self._nexthops = Nexthops(self._rtnl)
+            self._nexthops.use(self._nexthops.routes(self._tables.remote_backends()))
+            self._nexthops.keep_only(self._tables.remote_backends())
+            self._closing = undo.pop_all()
+
+    def _use_tcx(self) -> bool:
+        tcx = shim.has_tcx(self._loaded.programs[EGRESS].fd) if self._tcx is None else self._tcx
+        log.info("egress programs are attached by %s", "tcx links" if tcx else "tc filters (clsact, cls_bpf)")
+        return tcx
+
+    def close(self) -> None:
+        """Let go of everything. Programs, maps and links are pinned and go on without us."""
+        self._closing.close()
+
+    def uninstall(self) -> None:
+        """Close, and take away all that is ours. Raises ``TargetError``."""
+        self.close()
+        uninstall(self._bpffs)
+
+    # --- observe --------------------------------------------------------------------------------------------------
+
+    def observe(self, toward: Sequence[IPAddress]) -> DatapathObserved:
+        """Read everything back from the kernel."""
+        self._toward = tuple(toward)
+        try:
+            contents = self._tables.refresh()
+            return DatapathObserved(
+                devices={device.name: device for device in self._devices()},
+                frontends={key: Frontend(key=key, backends=held.backends) for key, held in contents.frontends.items()},
+                damaged=damage.find(contents, self._loaded.maps, self._nexthops, self._tables.remote_backends()),
+                maps=self._tables.usage(),
+            )
+        except TargetError as error:
+            return DatapathObserved(problem=str(error))
+
+    def _devices(self) -> Iterator[DeviceObserved]:
+        missing = self._loaded.missing_pins()
+        for name, ifindex in detection.wanted(self._rtnl, self._listed, self._toward).items():
+            device = self._links.observe(ifindex, name)
+            if device.attached and missing:
+                # It works, but would not outlive this process: not what "attached" promises.
+                yield DeviceObserved(
+                    name=name, ifindex=ifindex, hook=device.hook, problem=f"pins are gone: {missing[0]}"
+                )
+            else:
+                yield device
+
+    # --- apply ----------------------------------------------------------------------------------------------------
+
+    def apply(self, step: AnyStep) -> Outcome:
+        """Carry out one step of ours. Raises ``BugError`` for a step of the other hand."""
+        try:
+            match step:
+                case AttachDevices():
+                    self._attach(step)
+                case ProgramFrontend():
+                    self._program(step.frontend)
+                case RemoveFrontend():
+                    self._remove(step.key)
+                case Verify():
+                    return self._verify(step)
+                case _:
+                    raise BugError(f"no step of the datapath: {step}")
+        except TargetError as error:
+            return Outcome(step=step, state=OutcomeState.FAILED, problem=str(error), retry=error.retry)
+        return Outcome(step=step, state=OutcomeState.DONE)
+
+    def _attach(self, step: AttachDevices) -> None:
+        self._toward = step.toward
+        self._folder.restore()
+        self._loaded.restore_pins()
+        found = detection.wanted(self._rtnl, self._listed, self._toward)
+        if not found:
+            raise TargetError("attach", detail="no ingress device: no default route and no route to a peer")
+        failed = []
+        for name, ifindex in found.items():
+            try:
+                self._links.attach(ifindex)
+            except TargetError as error:
+                failed.append((name, error))
+        if failed:
+            detail = "; ".join(f"{name}: {error}" for name, error in failed)
+            raise TargetError("attach", detail=detail, retry=any(error.retry for _, error in failed))
+
+    def _program(self, frontend: Frontend) -> None:
+        refused = encode.refusal(frontend)
+        if refused:
+            raise TargetError(f"program {frontend.key}", detail=refused, retry=False)
+        touched = {*self._tables.backends_of(frontend.key), *frontend.backends}
+        routes = self._nexthops.routes(backend for backend in frontend.backends if not backend.local)
+        self._nexthops.use(routes)
+        try:
+            sources = {backend: route.source if route else None for backend, route in routes.items()}
+            self._tables.program(frontend, sources, self._clock())
+        finally:
+            self._nexthops.release(self._tables.unused(touched))
+
+    def _remove(self, key: FrontendKey) -> None:
+        touched = self._tables.backends_of(key)
+        self._tables.remove(key, self._clock())
+        self._nexthops.release(self._tables.unused(touched))
+
+    def _verify(self, step: Verify) -> Outcome:
+        try:
+            problem = self._problem(step)
+        except TargetError as error:
+            problem = str(error)
+        proof = Proof(ok=not problem, at=self._clock(), problem=problem)
+        state = OutcomeState.FAILED if problem else OutcomeState.DONE
+        return Outcome(step=step, state=state, problem=problem, proof=proof)
+
+    def _problem(self, step: Verify) -> str:
+        attached = []
+        for device in self._devices():
+            link = self._rtnl.link(device.ifindex)
+            if not device.attached or link is None:
+                return f"{device.name}: {device.problem or 'no such device'}"
+            attached.append(link)
+        if not attached:
+            return "no ingress device"
+        prover = Prover(
+            self._loaded.maps,
+            self._prog,
+            attached,
+            unresolved=self._nexthops.nudge,
+            takes_redirects=self._netdev.takes_redirects,
+        )
+        for frontend in step.frontends:
+            refused = encode.refusal(frontend)
+            problem = (
+                f"{frontend.key}: {refused}" if refused else prover.problem(frontend) or self._unroutable(frontend)
+            )
+            if problem:
+                return problem
+        return ""
+
+    def _unroutable(self, frontend: Frontend) -> str:
+        """A translated packet is handed to the stack: would that bring it to the backend, or back to the router?"""
+        ingress = detection.wanted(self._rtnl, self._listed, self._toward).values()
+        for backend in frontend.backends:
+            if backend.local:
+                route = self._rtnl.route(backend.address)
+                if route is None or (route.ifindex in ingress and not route.local):
+                    return f"{frontend.key}: backend {backend.address} is not reachable on this node"
+        return ""
+
+    # --- questions ------------------------------------------------------------------------------------------------
+
+    def counters(self) -> dict[str, int]:
+        """Packets by reason since the maps were made. Raises ``TargetError``."""
+        counts = self._loaded.maps.stats.read()
+        return {str(reason): count for reason, count in zip(PacketReason, counts, strict=True)}
+
+    def trace(self, request: TraceRequest) -> TraceResult:
+        """Run a packet through the attached program without sending it."""
+        try:
+            found = [self._rtnl.link(device.ifindex) for device in self._devices() if device.attached]
+            links: list[Link] = [link for link in found if link]
+            device = trace.pick(self._rtnl, request, links)
+            return trace.run(self._loaded.maps, self._prog, self._rtnl, device, request)
+        except TargetError as error:
+            return TraceResult(problem=str(error))
+
+    @property
+    def _prog(self) -> int:
+        return self._loaded.programs[INGRESS].fd

@@ -1,0 +1,73 @@
+"""Maglev rows: which backend owns each slot of a frontend. Pure.
+
+Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer" (NSDI 2016), section 3.4. Every node has
+to fill the same row from the same backends, in whatever order it learned of them and whatever ids it gave them: so a
+backend's preferences follow from its address and port alone, and turns are taken in the order of those.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from array import array
+from collections.abc import Sequence
+
+from announcer.model.lb import Backend
+
+#: Primes, so that every step size visits every slot. At least 100 slots a backend keep the load within about a percent.
+LADDER = (1021, 4093, 16381, 65521)
+SLOTS_PER_BACKEND = 100
+MAX_BACKENDS = LADDER[-1]
+
+
+def row_length(backends: int) -> int:
+    """Slots for this many backends; 0 for none. Above 655 backends the last step of the ladder has to do.
+
+    Raises ``ValueError`` if there would be more backends than slots.
+    """
+    if backends == 0:
+        return 0
+    if backends > MAX_BACKENDS:
+        raise ValueError(f"{backends} backends are more than a row can hold ({MAX_BACKENDS})")
+    return next((length for length in LADDER if length >= backends * SLOTS_PER_BACKEND), LADDER[-1])
+
+
+def owners(backends: Sequence[Backend]) -> array[int]:
+    """For each slot of the row the position of its owner in ``backends``.
+
+    ``backends`` differ in (address, port); ``local`` plays no part, it is another on every node.
+    """
+    names = [f"{backend.address}:{backend.port}" for backend in backends]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    table = _table(tuple(names[i] for i in order), row_length(len(names)))
+    return array("H", map(order.__getitem__, table))
+
+
+@functools.lru_cache(maxsize=512)
+def _table(names: tuple[str, ...], length: int) -> array[int]:
+    steps = [_preference(name, length) for name in names]
+    position = [offset for offset, _ in steps]
+    skips = [skip for _, skip in steps]
+    free = length
+    taken = array("i", [-1]) * length
+    while free:
+        for owner, skip in enumerate(skips):
+            slot = position[owner]
+            while taken[slot] >= 0:
+                slot += skip
+                if slot >= length:
+                    slot -= length
+            taken[slot] = owner
+            slot += skip
+            position[owner] = slot - length if slot >= length else slot
+            free -= 1
+            if not free:
+                break
+    return array("H", taken)
+
+
+def _preference(name: str, length: int) -> tuple[int, int]:
+    """Offset and skip of the paper, from one digest so that they are independent of each other."""
+    digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
+    offset, skip = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
+    return offset % length, skip % (length - 1) + 1

@@ -1,0 +1,123 @@
+"""The maps in the kernel, by descriptor. Entries are bytes here; ``encode`` knows what they mean."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import sys
+from typing import NamedTuple
+
+from announcer.model.errors import TargetError
+from datapath import shim
+
+
+class HashMap:
+    """A hash map that only we write. Owns its descriptor."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.info = shim.map_info(fd)
+        self._fd = fd
+
+    def dump(self) -> dict[bytes, bytes]:
+        """All entries."""
+        return shim.dump(self._fd, self.info, self.name)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, None if there is none."""
+        return shim.lookup(self._fd, key, self.info.value_size, self.name)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Insert or replace in one step. Raises ``TargetError`` (E2BIG: the map is full)."""
+        try:
+            shim.update(self._fd, key, value, self.name)
+        except TargetError as error:
+            if error.errno == errno.E2BIG:
+                detail = f"the map is full ({self.info.max_entries} entries)"
+                raise TargetError(error.op, errno=error.errno, detail=detail) from error
+            raise
+
+    def remove(self, key: bytes) -> None:
+        """Remove; an entry that is not there is no error."""
+        shim.delete(self._fd, key, self.name)
+
+    def close(self) -> None:
+        """Close the descriptor. The map stays while it is pinned or in use."""
+        os.close(self._fd)
+
+
+class MappedArray:
+    """An array map that is also memory of this process (``BPF_F_MMAPABLE``): reads and writes are no system calls."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.info = shim.map_info(fd)
+        self._fd = fd
+        self._mapping = mmap.mmap(fd, self.info.value_size * self.info.max_entries)
+        self.bytes = memoryview(self._mapping)
+        self.words = self.bytes.cast("I")
+
+    def close(self) -> None:
+        """Unmap and close. The map stays while it is pinned or in use."""
+        self.words.release()
+        self.bytes.release()
+        self._mapping.close()
+        os.close(self._fd)
+
+
+class StatsMap:
+    """Per-CPU counters, one 64-bit number per index and possible CPU."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.info = shim.map_info(fd)
+        self._fd = fd
+        self._cpus = _possible_cpus()
+
+    def read(self) -> list[int]:
+        """The sum over all CPUs for every index."""
+        sums = []
+        for index in range(self.info.max_entries):
+            data = shim.lookup(self._fd, index.to_bytes(4, sys.byteorder), 8 * self._cpus, self.name) or b""
+            sums.append(sum(memoryview(data).cast("Q")))
+        return sums
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._fd)
+
+
+def _possible_cpus() -> int:
+    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
+        return int(file.read().strip().rpartition("-")[2].rpartition(",")[2]) + 1
+
+
+class Maps(NamedTuple):
+    """All maps of the programs."""
+
+    frontends: HashMap
+    vips: HashMap
+    rows: MappedArray
+    backends: MappedArray
+    decaps: HashMap
+    replies: HashMap
+    stats: StatsMap
+
+    @classmethod
+    def of(cls, fds: dict[str, int]) -> Maps:
+        """From descriptors by map name; takes them over."""
+        return cls(
+            frontends=HashMap("lb_frontends", fds["lb_frontends"]),
+            vips=HashMap("lb_vips", fds["lb_vips"]),
+            rows=MappedArray("lb_rows", fds["lb_rows"]),
+            backends=MappedArray("lb_backends", fds["lb_backends"]),
+            decaps=HashMap("lb_decaps", fds["lb_decaps"]),
+            replies=HashMap("lb_replies", fds["lb_replies"]),
+            stats=StatsMap("lb_stats", fds["lb_stats"]),
+        )
+
+    def close(self) -> None:
+        """Close all."""
+        for each in self:
+            each.close()

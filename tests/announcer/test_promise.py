@@ -1,0 +1,409 @@
+"""``announced ⊆ served``, whatever happens: random events, and a crash after every prefix of every plan.
+
+The machine drives decide, plan and fold against ``world``. An agent that crashes loses everything that it remembers and
+starts from what it observes. After every single step and every single UPDATE the promise is checked at the routers,
+not in our own tables.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import ipaddress
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from announcer import plan as plan_package
+from announcer.config import parse
+from announcer.config.types import Config
+from announcer.decide import decide
+from announcer.decide.vips import EXCLUDE_LABEL
+from announcer.fold import fold
+from announcer.model.desired import Desired
+from announcer.model.net import Protocol
+from announcer.model.objects import (
+    Endpoint,
+    EndpointSlice,
+    Node,
+    ObjectKey,
+    Service,
+    ServicePort,
+    SlicePort,
+    TrafficPolicy,
+)
+from announcer.model.observed import Observed, Outcome, OutcomeState
+from announcer.model.steps import (
+    Announce,
+    AnyStep,
+    AwaitSent,
+    ConfigureNeighbors,
+    Drain,
+    EndOfRib,
+    RemoveFrontend,
+    Verify,
+    Withdraw,
+)
+from announcer.snapshot import ConfigView, Snapshot, take_config
+from tests.announcer.world import Kernel, Speaker
+
+NODE = "n1"
+POD_CIDR = ipaddress.ip_network("10.244.1.0/24")
+NAMES = ("a", "b", "c")
+PEERS = ("10.0.0.1", "10.0.0.2")
+RESTART_TIME = 5
+
+Planner = Callable[[Desired, Observed, float], tuple[AnyStep, ...]]
+
+
+@functools.cache
+def _config(peers: tuple[str, ...], aggregate: bool) -> Config:
+    length = 30 if aggregate else 32
+    peer_text = "".join(f"- {{peer-address: {p}, peer-asn: 64512, my-asn: 64512, hold-time: 6s}}\n" for p in peers)
+    pools = (
+        "address-pools:\n- name: main\n  protocol: bgp\n  addresses: [203.0.113.0/29]\n"
+        f"  bgp-advertisements:\n  - aggregation-length: {length}\n"
+    )
+    result = parse(("peers:\n" + peer_text if peers else "") + pools)
+    assert result.config is not None, result.problems
+    return result.config
+
+
+def _vip(name: str) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address("203.0.113.1") + NAMES.index(name)
+
+
+class Promise(RuleBasedStateMachine):
+    """One node, two possible peers (one of them a graceful-restart helper), three Services."""
+
+    planner: Planner = staticmethod(plan_package.plan)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.kernel, self.speaker = Kernel(), Speaker()
+        self.services: dict[ObjectKey, Service] = {}
+        self.endpoints: dict[ObjectKey, tuple[Endpoint, ...]] = {}
+        self.excluded = False
+        self.view = take_config(ConfigView(), _config(PEERS[:1], False), ())
+        self.eager = False
+        self._start_agent()
+
+    @initialize(working=st.booleans(), eager=st.booleans(), peers=st.sampled_from([PEERS[:1], PEERS]))
+    def begin(self, working: bool, eager: bool, peers: tuple[str, ...]) -> None:
+        """Most of what can go wrong goes wrong in a system that works, so most runs begin with one."""
+        self.eager = eager
+        if working:
+            self.edit_config(peers, aggregate=False)
+            for name in NAMES[:2]:
+                self.put_service(name, local=False, two_ports=False)
+                self.put_endpoints(name, ready=[True, True], here=True)
+            self.settle()
+
+    # --- the agent ----------------------------------------------------------------------------------------------
+
+    def _start_agent(self) -> None:
+        self.observed = Observed()
+        self.synced = False
+
+    def _snapshot(self) -> Snapshot:
+        labels = {EXCLUDE_LABEL: ""} if self.excluded else {}
+        node = Node(key=ObjectKey("", NODE), labels=labels, pod_cidrs=(POD_CIDR,))
+        slices = {
+            key: (EndpointSlice(key=key, service=key, ports=_slice_ports(), endpoints=endpoints),)
+            for key, endpoints in self.endpoints.items()
+        }
+        return Snapshot(
+            revision=1,
+            node_name=NODE,
+            synced=self.synced,
+            config=self.view,
+            nodes={node.key: node},
+            services=self.services if self.synced else {},
+            slices=slices if self.synced else {},
+        )
+
+    def _desired(self) -> Desired:
+        desired = decide(self._snapshot())
+        helper = PEERS[1]
+        neighbors = {
+            name: msgspec.structs.replace(neighbor, graceful_restart=RESTART_TIME) if name == helper else neighbor
+            for name, neighbor in desired.neighbors.items()
+        }
+        return msgspec.structs.replace(desired, neighbors=neighbors)
+
+    def _plan(self) -> tuple[Desired, tuple[AnyStep, ...]]:
+        self.observed = fold(self.observed, self.kernel.observe(), self.now)
+        self.observed = fold(self.observed, self.speaker.observe(), self.now)
+        desired = self._desired()
+        return desired, self.planner(desired, self.observed, self.now)
+
+    def _run(self, steps: tuple[AnyStep, ...], stop_after: int | None = None) -> bool:
+        """Carry out a plan as the executor does, one step at a time. False if the agent crashed on the way."""
+        ended: set[str] = set()
+        for number, step in enumerate(steps):
+            if stop_after is not None and number >= stop_after:
+                return False
+            if step.lane not in ended and not self._carry_out(step):
+                ended.add(step.lane)
+            self._check()
+            if self.eager:
+                self._send_all()
+        return True
+
+    def _carry_out(self, step: AnyStep) -> bool:
+        if isinstance(step, AwaitSent | Drain):
+            outcome = Outcome(step=step, state=OutcomeState.WAITING)
+        elif isinstance(step, Announce | Withdraw | EndOfRib | ConfigureNeighbors):
+            (outcome,) = self.speaker.apply([step], self.now)
+        else:
+            outcome = self.kernel.apply(step, self.now)
+        self.observed = fold(self.observed, outcome, self.now)
+        return outcome.state is OutcomeState.DONE
+
+    @rule()
+    def round(self) -> None:
+        """A round that comes to its end."""
+        _, steps = self._plan()
+        self._run(steps)
+
+    @rule(data=st.data())
+    def crash_in_round(self, data: st.DataObject) -> None:
+        """The agent dies after any number of steps and forgets everything."""
+        _, steps = self._plan()
+        self._run(steps, data.draw(st.integers(0, len(steps))))
+        self._start_agent()
+
+    @rule()
+    def crash_at_every_step(self) -> None:
+        """From here, die after every prefix of the plan in turn; each time a new agent must bring all to rest."""
+        _, steps = self._plan()
+        before = copy.deepcopy((self.kernel, self.speaker, self.observed)), self.now, self.synced
+        for length in range(len(steps) + 1):
+            self._run(steps, length)
+            self._start_agent()
+            self.settle()
+            (self.kernel, self.speaker, self.observed), self.now, self.synced = copy.deepcopy(before[0]), *before[1:]
+
+    @rule(rounds=st.integers(1, 4), send=st.booleans())
+    def live(self, rounds: int, send: bool) -> None:
+        """A few rounds of ordinary life."""
+        for _ in range(rounds):
+            self.round()
+            if send:
+                self._send_all()
+            self.now += 0.3
+            self.speaker.expire_stale(self.now)
+
+    @rule()
+    def sync(self) -> None:
+        """The sources deliver their first complete state."""
+        self.synced = True
+
+    # --- what users and the cluster do --------------------------------------------------------------------------
+
+    @rule(name=st.sampled_from(NAMES), local=st.booleans(), two_ports=st.booleans())
+    def put_service(self, name: str, local: bool, two_ports: bool) -> None:
+        """Create a Service, or change it."""
+        key = ObjectKey("default", name)
+        ports = [ServicePort(name="http", port=80)]
+        if two_ports:
+            ports.append(ServicePort(name="dns", protocol=Protocol.UDP, port=53))
+        self.services[key] = Service(
+            key=key,
+            type="LoadBalancer",
+            ports=tuple(ports),
+            ingress=(_vip(name),),
+            external_traffic_policy=TrafficPolicy.LOCAL if local else TrafficPolicy.CLUSTER,
+        )
+
+    @rule(name=st.sampled_from(NAMES))
+    def delete_service(self, name: str) -> None:
+        """Delete a Service and its endpoints."""
+        self.services.pop(ObjectKey("default", name), None)
+        self.endpoints.pop(ObjectKey("default", name), None)
+
+    @rule(name=st.sampled_from(NAMES), ready=st.lists(st.booleans(), max_size=3), here=st.booleans())
+    def put_endpoints(self, name: str, ready: list[bool], here: bool) -> None:
+        """Any number of endpoints, ready or not, on this node or another."""
+        self.endpoints[ObjectKey("default", name)] = tuple(
+            Endpoint(
+                addresses=(ipaddress.ip_address(f"10.244.{1 if here else 2}.{10 + number}"),),
+                ready=is_ready,
+                node_name=NODE if here else "n2",
+            )
+            for number, is_ready in enumerate(ready)
+        )
+
+    @rule(peers=st.sampled_from([(), PEERS[:1], PEERS[1:], PEERS]), aggregate=st.booleans())
+    def edit_config(self, peers: tuple[str, ...], aggregate: bool) -> None:
+        """Another bgp-config."""
+        self.view = take_config(self.view, _config(peers, aggregate), ())
+        self._forget_unreachable()
+
+    @rule(excluded=st.booleans())
+    def label_node(self, excluded: bool) -> None:
+        """The node is excluded from external load balancers, or no longer."""
+        self.excluded = excluded
+
+    # --- what the network and the kernel do ---------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 2.5, 6.0]))
+    def pass_time(self, seconds: float) -> None:
+        """Time goes on; helpers forget."""
+        self.now += seconds
+        self.speaker.expire_stale(self.now)
+
+    def _send_all(self) -> None:
+        for unsent in self.speaker.unsent():
+            self.speaker.send(*unsent)
+            self._check()
+
+    @rule(eager=st.booleans())
+    def change_pace(self, eager: bool) -> None:
+        """ExaBGP sends at once, even between two steps of a plan, or only when asked to by other rules."""
+        self.eager = eager
+
+    @precondition(lambda self: self.speaker.unsent())
+    @rule(data=st.data())
+    def send_one(self, data: st.DataObject) -> None:
+        """ExaBGP sends one of the UPDATEs that it holds."""
+        self.speaker.send(*data.draw(st.sampled_from(self.speaker.unsent())))
+
+    @precondition(lambda self: self.speaker.neighbors)
+    @rule(data=st.data(), up=st.booleans(), silent=st.booleans())
+    def flip_session(self, data: st.DataObject, up: bool, silent: bool) -> None:
+        """A session comes up or goes down, with or without the router's noticing."""
+        name = data.draw(st.sampled_from(sorted(self.speaker.neighbors)))
+        if up:
+            self.speaker.session_up(name)
+        else:
+            self.speaker.session_down(name, self.now, silent=silent)
+            self._forget_unreachable()
+
+    @rule()
+    def crash_speaker(self) -> None:
+        """The speaker and ExaBGP die and start empty."""
+        self.speaker.crash(self.now)
+        self._forget_unreachable()
+
+    @rule(reachable=st.booleans())
+    def hide_speaker(self, reachable: bool) -> None:
+        """The agent loses sight of a speaker that goes on working."""
+        self.speaker.reachable = reachable
+
+    @rule(full=st.booleans())
+    def fill_maps(self, full: bool) -> None:
+        """No new entry fits, or one does again."""
+        self.kernel.full = full
+
+    # --- what must hold -----------------------------------------------------------------------------------------
+
+    @invariant()
+    def promise(self) -> None:
+        """Checked between rules as well as between steps."""
+        self._check()
+
+    def _check(self) -> None:
+        for name, router in self.speaker.routers.items():
+            for nlri in router.routes:
+                if nlri == POD_CIDR:
+                    continue
+                served = [_vip(service) for service in NAMES if _vip(service) in nlri]
+                assert any(self.kernel.serves(vip) for vip in served), f"{name} holds {nlri}, nothing serves it"
+
+    def _forget_unreachable(self) -> None:
+        """A helper that lost its session and was taken out of the bgp-config keeps what it holds for the restart time.
+
+        Nobody can tell it anything any more, so this is beyond any order of steps; it is left out here.
+        """
+        config = self.view.config
+        configured = {peer.name for peer in config.peers} if config is not None else set()
+        for name, router in self.speaker.routers.items():
+            if name not in configured and not router.up:
+                router.stale.clear()
+                router.routes.clear()
+
+    def settle(self) -> None:
+        """Let everything work and come to rest; then nothing may be left to do, and both sides must agree."""
+        self.speaker.reachable, self.kernel.full, self.synced = True, False, True
+        quiet = 0
+        for _ in range(80):
+            for name in sorted(self.speaker.neighbors):
+                self.speaker.session_up(name)
+            _, steps = self._plan()
+            self._run(steps)
+            quiet = quiet + 1 if all(isinstance(step, Verify) for step in steps) else 0
+            if quiet == 3:
+                break
+            self._send_all()
+            self.now += 0.5
+            self.speaker.expire_stale(self.now)
+        desired = self._desired()
+        assert self.kernel.entries == desired.frontends
+        for name in desired.neighbors:
+            held = self.speaker.routers[name].routes
+            assert held == {nlri: wish.route for nlri, wish in desired.rib[name].items()}
+        assert quiet == 3, "the system does not come to rest"
+
+    def teardown(self) -> None:
+        """Every run ends with the check that the system comes to rest."""
+        self.settle()
+
+
+def _slice_ports() -> tuple[SlicePort, ...]:
+    return (SlicePort(name="http", port=8080), SlicePort(name="dns", protocol=Protocol.UDP, port=5353))
+
+
+MACHINE_SETTINGS = settings(
+    max_examples=1000,
+    stateful_step_count=40,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+
+
+def test_promise_holds_through_every_crash() -> None:
+    """The real plan keeps the promise, and comes to rest."""
+    run_state_machine_as_test(Promise, settings=MACHINE_SETTINGS)
+
+
+def _teardown_first(desired: Desired, observed: Observed, now: float) -> tuple[AnyStep, ...]:
+    """A plan that removes before it withdraws and does not wait: the order of the systems that we do better than."""
+    steps = [s for s in plan_package.plan(desired, observed, now) if not isinstance(s, AwaitSent | Drain)]
+    return tuple(sorted(steps, key=lambda step: not isinstance(step, RemoveFrontend)))
+
+
+def _announce_first(desired: Desired, observed: Observed, now: float) -> tuple[AnyStep, ...]:
+    """A plan that announces before it programs."""
+    return tuple(sorted(plan_package.plan(desired, observed, now), key=lambda step: not isinstance(step, Announce)))
+
+
+def _impatient(desired: Desired, observed: Observed, now: float) -> tuple[AnyStep, ...]:
+    """A plan that takes the acknowledgement of a withdrawal for its arrival."""
+    steps = plan_package.plan(desired, observed, now)
+    return tuple(step for step in steps if not isinstance(step, AwaitSent | Drain))
+
+
+@pytest.mark.parametrize("wrong", [_teardown_first, _announce_first, _impatient])
+def test_the_machine_catches_a_wrong_order(wrong: Planner) -> None:
+    """Negative control: plans with a wrong order must be found out, or the test above proves nothing."""
+
+    class Wrong(Promise):
+        planner = staticmethod(wrong)
+
+    first_bug = settings(MACHINE_SETTINGS, report_multiple_bugs=False, phases=(Phase.generate,))
+    with pytest.raises(AssertionError, match="nothing serves it"):
+        run_state_machine_as_test(Wrong, settings=first_bug)

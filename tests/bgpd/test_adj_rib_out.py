@@ -1,0 +1,213 @@
+"""The Adj-RIB-Out against a model of the engine: any order of wants, reads, writes, receipts and session changes."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from announcer.model.bgp import Route
+from announcer.model.net import IPNetwork
+from bgpd.adj_rib_out import AdjRibOut
+from bgpd.commands import BATCH_PREFIXES
+from bgpd.wire import Update
+from tests.bgpd.engine_model import EngineModel
+
+PEER = IPv4Address("10.0.0.1")
+LOCAL = IPv4Address("10.0.0.2")
+PREFIXES = [IPv4Network((0x0A000000 + 256 * number, 24)) for number in range(2)]
+ATTRIBUTES: list[dict[str, Any]] = [
+    {}, {"communities": ((1, 1),)}, {"large_communities": ((1, 1, 1),)}, {"med": 1}, {"prepend": 1},
+]  # fmt: skip
+UPDATE_BYTES = 23
+
+
+class AdjRibOutMachine(RuleBasedStateMachine):
+    """``wanted`` is what an agent asked for; the promise is about what the modelled peer holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rib = AdjRibOut(peer=PEER, internal=False, local_asn=1)
+        self.engine = EngineModel()
+        self.wanted: dict[IPv4Network, Route] = {}
+        self.session = 0
+        self.stream = 0
+        self.received = 0
+        self.carried: dict[IPNetwork, int] = {}  # where in the stream the last UPDATE for a prefix ends
+
+    # --- the agent ----------------------------------------------------------------------------------------------
+
+    @rule(nlri=st.sampled_from(PREFIXES), attributes=st.sampled_from(ATTRIBUTES))
+    def want(self, nlri: IPv4Network, attributes: dict[str, Any]) -> None:
+        route = Route(nlri=nlri, **attributes)
+        self.wanted[nlri] = route
+        self.rib.want(route)
+
+    @rule(nlri=st.sampled_from(PREFIXES))
+    def unwant(self, nlri: IPv4Network) -> None:
+        self.wanted.pop(nlri, None)
+        self.rib.unwant(nlri)
+
+    # --- the shell ----------------------------------------------------------------------------------------------
+
+    @rule()
+    def tell(self) -> None:
+        if batch := self.rib.next_batch(LOCAL):
+            self.engine.commands.append(batch)
+
+    @rule(bytes_=st.integers(0, 2 * UPDATE_BYTES))
+    def receive(self, bytes_: int) -> None:
+        if self.engine.up:
+            self.received = min(self.stream, self.received + bytes_)
+            self.rib.left(self.received)
+
+    # --- the engine ---------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.engine.commands)
+    @rule()
+    def read_prefix(self) -> None:
+        batch = self.engine.read_prefix()
+        if batch and (follow := self.rib.answered(batch, True)):
+            self.engine.commands.append(follow)
+
+    @precondition(lambda self: not self.engine.commands)
+    @rule()
+    def ping(self) -> None:
+        self._emit(self.engine.write())
+        self.rib.doubts_over()
+
+    @rule()
+    def write(self) -> None:
+        self._emit(self.engine.write())
+
+    @precondition(lambda self: not self.engine.up)
+    @rule()
+    def come_up(self) -> None:
+        self.session += 1
+        self.stream = self.received = 0
+        self.carried = {}
+        self.rib.session_up(self.session)
+        self._emit(self.engine.session_up())
+
+    @precondition(lambda self: self.engine.up)
+    @rule()
+    def go_down(self) -> None:
+        self.engine.session_down()
+        self.engine.rib_of_peer = {}
+        self.carried = {}
+        self.rib.session_down()
+
+    @rule(often=st.integers(0, 9))
+    def lose_engine(self, often: int) -> None:
+        if often:
+            return
+        self.engine = EngineModel()
+        self.carried = {}
+        self.rib.engine_lost()
+
+    def _emit(self, updates: list[Update]) -> None:
+        for update in updates:
+            # What the RIB had forgotten must not come up again: whoever saw it gone may have acted on that.
+            assert set(update.announced) <= set(self.rib.entries())
+            self.stream += UPDATE_BYTES
+            self.carried.update(dict.fromkeys(update.withdrawn + update.announced, self.stream))
+            self.rib.emitted(update, self.stream)
+
+    # --- what must hold -----------------------------------------------------------------------------------------
+
+    @invariant()
+    def what_a_peer_holds_is_in_the_rib(self) -> None:
+        """So an agent that waits for a prefix to be gone waits for the peer too."""
+        assert set(self.engine.rib_of_peer) <= set(self.rib.entries())
+
+    @invariant()
+    def everything_wanted_is_in_the_rib(self) -> None:
+        entries = self.rib.entries()
+        assert {nlri: entry.route for nlri, entry in entries.items() if not entry.withdrawing} == self.wanted
+
+    @invariant()
+    def sent_and_gone_mean_received(self) -> None:
+        entries = self.rib.entries()
+        for nlri, entry in entries.items():
+            if entry.sent:
+                assert self.engine.rib_of_peer[nlri] == entry.route  # type: ignore[index]
+                assert self.carried[nlri] <= self.received
+        for nlri, offset in self.carried.items():
+            assert nlri in entries or offset <= self.received
+
+    def teardown(self) -> None:
+        """Left alone, everything settles: the peer holds exactly what is wanted, and the RIB says so."""
+        if not self.engine.up:
+            self.come_up()
+        for _ in range(20):
+            self.tell()
+            while self.engine.commands:
+                self.read_prefix()
+            self.ping()
+            self.receive(self.stream)
+        assert self.engine.rib_of_peer == self.wanted
+        assert all(entry.sent and entry.acknowledged for entry in self.rib.entries().values())
+        assert set(self.rib.entries()) == set(self.wanted)
+        assert self.rib.settled
+        assert not self.rib.leaving
+
+
+TestAdjRibOut = AdjRibOutMachine.TestCase
+TestAdjRibOut.settings = settings(max_examples=1000, stateful_step_count=50, deadline=None)
+
+
+def test_equal_attributes_share_a_line_up_to_its_limit() -> None:
+    rib = AdjRibOut(peer=PEER, internal=False, local_asn=1)
+    for number in range(250):
+        communities = ((1, 1),) if number % 2 else ()
+        rib.want(Route(nlri=IPv4Network((0x0A000000 + 256 * number, 24)), communities=communities))
+    rib.session_up(1)
+    sizes = []
+    while batch := rib.next_batch(LOCAL):
+        sizes.append((len(batch.prefixes), batch.route.communities))
+    assert BATCH_PREFIXES == 100
+    assert sizes == [(100, ()), (100, ((1, 1),)), (25, ()), (25, ((1, 1),))]
+
+
+def test_a_refused_command_is_not_repeated_until_something_changes() -> None:
+    rib = AdjRibOut(peer=PEER, internal=False, local_asn=1)
+    rib.session_up(1)
+    rib.want(Route(nlri=PREFIXES[0]))
+    batch = rib.next_batch(LOCAL)
+    assert batch is not None
+    rib.answered(batch, False)
+    assert rib.refused(PREFIXES[0])
+    assert rib.next_batch(LOCAL) is None
+    rib.want(Route(nlri=PREFIXES[0]))
+    assert rib.next_batch(LOCAL) is not None
+
+
+def test_a_command_that_outlives_two_sessions_brings_nothing_back() -> None:
+    """It was told in the first, taken and repeated in the second, and is unwanted when the third comes up."""
+    machine = AdjRibOutMachine()
+    machine.come_up()
+    machine.want(nlri=PREFIXES[0], attributes={})
+    machine.tell()
+    machine.go_down()
+    machine.come_up()
+    machine.read_prefix()
+    machine.write()
+    machine.go_down()
+    machine.unwant(nlri=PREFIXES[0])
+    machine.teardown()
+
+
+@pytest.mark.parametrize("attributes", [a for a in ATTRIBUTES if a] + [{"local_pref": 1}, {"next_hop": LOCAL}])
+def test_different_attributes_never_share_a_line(attributes: dict[str, Any]) -> None:
+    rib = AdjRibOut(peer=PEER, internal=True, local_asn=1)
+    rib.want(Route(nlri=PREFIXES[0]))
+    rib.want(Route(nlri=PREFIXES[1], **attributes))
+    rib.session_up(1)
+    batches = [rib.next_batch(LOCAL), rib.next_batch(LOCAL)]
+    assert [batch and batch.prefixes for batch in batches] == [(PREFIXES[0],), (PREFIXES[1],)]
+    assert batches[1] is not None
+    assert batches[1].route == Route(nlri=PREFIXES[1], **attributes)

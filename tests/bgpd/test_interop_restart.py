@@ -1,0 +1,45 @@
+"""SIGKILL of the whole speaker under graceful restart (RFC 4724): the router's FIB never loses the route."""
+
+from __future__ import annotations
+
+import pytest
+
+from announcer.model.steps import Announce, EndOfRib
+from tests.bgpd.interop import Interop, interop, neighbor, route
+from tests.lab import Lab, RouteJournal, until
+
+pytestmark = [pytest.mark.root, pytest.mark.lab]
+
+VIP = "203.0.113.10/32"
+
+
+@pytest.mark.parametrize("router", ["bird", "frr"])
+@pytest.mark.parametrize("seconds", [120, None], ids=["graceful", "control"])
+def test_a_killed_speaker_comes_back(router: str, seconds: int | None) -> None:
+    with (
+        Lab(router, nodes=1, pods=0) as lab,  # type: ignore[arg-type]
+        interop(lab) as made,
+    ):
+        bring_up(made, seconds)
+        until(lambda: VIP in lab.router.fib(), "the route stands in the router's kernel")
+        with RouteJournal(lab.router) as journal:
+            made.kill_speaker()
+            until(lambda: "Established" not in lab.router.sessions().values(), "the router lost the session")
+            made.speaker = made.start_speaker()
+            made.new_agent()
+            bring_up(made, seconds)
+            until(lambda: VIP in lab.router.fib(), "the route is there")
+            actions = [change.action for change in journal.changes(VIP)]
+        if seconds is None:
+            assert "deleted" in actions, "without graceful restart the route must go, or this test sees nothing"
+        else:
+            assert "deleted" not in actions
+
+
+def bring_up(made: Interop, graceful_restart: int | None) -> None:
+    """As an agent with one route does it, slower than a router would wait without End-of-RIB in its own time."""
+    made.configure(neighbor(made.lab, graceful_restart=graceful_restart))
+    made.wait_established()
+    made.apply(Announce(lane="x", peer="r", route=route(VIP)))
+    made.apply(EndOfRib(lane="r", peer="r", session=1))
+    made.wait(lambda peer: peer.end_of_rib == 1, "End-of-RIB is sent")

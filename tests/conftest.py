@@ -1,0 +1,9 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# A property that fails must fail again for the next person who runs it; a slow machine is no reason to fail.
+settings.register_profile("lockstep", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("lockstep")

@@ -1,0 +1,136 @@
+"""A node with one uplink ``eth0`` to a router that answers for everything, and values to program it with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TypeVar
+
+from announcer.model.lb import Backend, Frontend, FrontendKey
+from announcer.model.net import IPAddress, Protocol
+from announcer.model.observed import DatapathObserved, Outcome, OutcomeState
+from announcer.model.steps import AttachDevices, ProgramFrontend, RemoveFrontend, Verify
+from datapath.hand import Datapath
+from datapath.limits import Limits
+from datapath.rtnl import Link
+from tests.datapath.netns import Names, ip, run
+
+VIP = IPv4Address("203.0.113.10")
+ROUTER = IPv4Address("192.168.1.11")
+NODE = IPv4Address("192.168.1.21")
+CLIENT = IPv4Address("198.51.100.10")
+LOCAL = Backend(IPv4Address("10.244.1.10"), 8080, True)
+REMOTE = Backend(IPv4Address("10.244.2.10"), 8080, False)
+SMALL = Limits(frontends=16, vips=8, row_pages=16, backends=64, decaps=16, replies=64, rest=0.0)
+DEADLINE = 10.0
+
+T = TypeVar("T")
+
+
+def eventually(what: Callable[[], T], why: str = "") -> T:
+    """The first true value of ``what``, asked again and again until the deadline."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        value = what()
+        if value:
+            return value
+        assert time.monotonic() < end, f"not within {DEADLINE} s: {why or what}"
+        time.sleep(0.01)
+
+
+def frontend(*backends: Backend, vip: IPAddress = VIP, port: int = 80, protocol: Protocol = Protocol.TCP) -> Frontend:
+    return Frontend(key=FrontendKey(vip, protocol, port), backends=tuple(sorted(backends)))
+
+
+class Node:
+    """Everything in it is removed with its ``Names``."""
+
+    #: How the egress program is attached: None as the kernel can, False by a filter of tc.
+    tcx: bool | None = None
+
+    def __init__(self, names: Names) -> None:
+        self.netns, self.router = names.netns("n"), names.netns("r")
+        self.bpffs: Path = names.folder / "bpf"
+        ip(self.router, ["link add e0 type veth peer name eth0 netns " + self.netns])
+        ip(self.router, [f"addr add {ROUTER}/24 dev e0", "link set e0 up"])
+        ip(self.netns, ["link add pod type veth peer name podside", "link set podside up", "link set pod up"])
+        ip(
+            self.netns,
+            [
+                f"addr add {NODE}/24 dev eth0",
+                "link set eth0 up",
+                f"route add default via {ROUTER}",
+                "route add 10.244.1.0/24 dev pod",
+            ],
+        )
+        self._open: list[Datapath] = []
+
+    def datapath(self, limits: Limits = SMALL, devices: list[str] | None = None) -> Datapath:
+        """Opened, and closed at the end of the test."""
+        made = Datapath(bpffs=self.bpffs, devices=devices, limits=limits, tcx=self.tcx)
+        made.open()
+        self._open.append(made)
+        return made
+
+    def attached(self, limits: Limits = SMALL) -> Datapath:
+        made = self.datapath(limits)
+        done(made.apply(AttachDevices(lane="devices")))
+        return made
+
+    def close(self) -> None:
+        for each in self._open:
+            each.close()
+
+    def link(self, name: str = "eth0") -> Link:
+        import socket
+
+        from datapath.rtnl import Rtnl
+
+        rtnl = Rtnl()
+        try:
+            found = rtnl.link(socket.if_nametoindex(name))
+            assert found is not None
+            return found
+        finally:
+            rtnl.close()
+
+    def ip(self, *lines: str) -> None:
+        ip(self.netns, lines)
+
+    def run(self, *argv: str) -> str:
+        return run(*argv, netns=self.netns)
+
+
+def done(outcome: Outcome) -> None:
+    assert outcome.state is OutcomeState.DONE, outcome.problem
+
+
+def failed(outcome: Outcome) -> str:
+    assert outcome.state is OutcomeState.FAILED
+    assert outcome.problem
+    return outcome.problem
+
+
+def program(datapath: Datapath, wanted: Frontend) -> Outcome:
+    return datapath.apply(ProgramFrontend(lane=str(wanted.key.vip), frontend=wanted))
+
+
+def remove(datapath: Datapath, key: FrontendKey) -> Outcome:
+    return datapath.apply(RemoveFrontend(lane=str(key.vip), key=key))
+
+
+def verify(datapath: Datapath, *wanted: Frontend) -> Outcome:
+    return datapath.apply(Verify(lane=str(wanted[0].key.vip), vip=wanted[0].key.vip, frontends=wanted))
+
+
+def proven(datapath: Datapath, *wanted: Frontend) -> None:
+    """Neighbours take a moment to be resolved."""
+    eventually(lambda: verify(datapath, *wanted).state is OutcomeState.DONE, "proof of " + str(wanted[0].key))
+
+
+def observe(datapath: Datapath) -> DatapathObserved:
+    seen = datapath.observe((ROUTER,))
+    assert not seen.problem
+    return seen

@@ -1,0 +1,88 @@
+"""Entries and values, and the layouts against the C compiler."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from announcer.model.errors import BugError
+from announcer.model.lb import Backend, FrontendKey
+from announcer.model.net import Protocol
+from datapath import abi, encode, shim
+from tests.datapath.node import LOCAL, REMOTE, VIP, frontend
+
+ports = st.integers(1, 65535)
+ipv4 = st.ip_addresses(v=4)
+
+
+@given(ipv4, st.sampled_from([Protocol.TCP, Protocol.UDP]), ports)
+def test_a_key_comes_back(vip: IPv4Address, protocol: Protocol, port: int) -> None:
+    key = FrontendKey(vip, protocol, port)
+    assert encode.decode_frontend_key(encode.frontend_key(key)) == key
+
+
+@given(ipv4, ports, st.booleans(), st.none() | ipv4.filter(int))
+def test_a_backend_comes_back(address: IPv4Address, port: int, local: bool, source: IPv4Address | None) -> None:
+    backend = Backend(address, port, local)
+    assert encode.decode_backend_entry(encode.backend_entry(backend, source)) == (backend, source)
+
+
+def test_addresses_and_ports_stand_in_network_order() -> None:
+    assert encode.frontend_key(FrontendKey(VIP, Protocol.UDP, 53)) == bytes([203, 0, 113, 10, 0, 53, 17, 0])
+
+
+def test_an_entry_that_was_never_written_is_no_backend() -> None:
+    assert encode.decode_backend_entry(bytes(16)) is None
+
+
+def test_only_local_backends_are_decapsulated_for() -> None:
+    entries = encode.decap_entries(frontend(LOCAL, REMOTE))
+    assert entries == {bytes([10, 244, 1, 10, 203, 0, 113, 10, 0, 80, 6, 0]): bytes([0x1F, 0x90, 0, 0])}
+    assert encode.decap_frontend(next(iter(entries))) == encode.frontend_key(frontend().key)
+
+
+@pytest.mark.parametrize(
+    ("refused", "why"),
+    [
+        (frontend(vip=IPv6Address("2001:db8::1")), "only IPv4"),
+        (frontend(Backend(IPv6Address("2001:db8::1"), 80)), "only IPv4"),
+        (frontend(protocol=Protocol.SCTP), "SCTP is not served"),
+        (frontend(Backend(LOCAL.address, 1), Backend(LOCAL.address, 2)), "the same address"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(refused: object, why: str) -> None:
+    assert why in encode.refusal(refused)  # type: ignore[arg-type]
+
+
+def test_what_can_be_served_is_not_refused() -> None:
+    assert encode.refusal(frontend(LOCAL, REMOTE)) == ""
+    assert encode.refusal(frontend()) == ""
+
+
+def described() -> str:
+    text = shim._text(shim._lib().lk_abi())
+    assert text
+    return text
+
+
+def test_the_layouts_are_those_of_the_header(built: None) -> None:
+    abi.check(described())
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        ("struct lb_backend 16", "struct lb_backend 20"),
+        ("offsets lb_backend 0 4 6 8", "offsets lb_backend 0 4 6 12"),
+        ("reason ttl\nreason too_big\n", "reason too_big\nreason ttl\n"),
+        ("reason reply_error\n", ""),
+    ],
+)
+def test_another_layout_is_noticed(built: None, there: str, here: str) -> None:
+    text = described()
+    assert there in text
+    with pytest.raises(BugError, match="disagree"):
+        abi.check(text.replace(there, here))

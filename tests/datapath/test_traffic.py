@@ -1,0 +1,208 @@
+"""Requests of a client through the VIP to pods, on this node and on another, and the way back."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from announcer.model.errors import TargetError
+from announcer.model.lb import Frontend, Hook
+from announcer.model.net import Protocol
+from datapath import shim
+from tests.datapath.cluster import Cluster, pod
+from tests.datapath.netns import Names, run
+from tests.datapath.node import CLIENT, VIP, eventually, frontend, observe
+
+pytestmark = pytest.mark.root
+
+TCP_PORT, UDP_PORT = 8080, 5353
+NATIVE, GENERIC = Hook.XDP_NATIVE, Hook.XDP_GENERIC
+
+
+#: Ingress hook, and whether egress is to be by tcx: None as the kernel can.
+ATTACHED = {"native": (NATIVE, None), "generic": (GENERIC, None), "filter": (NATIVE, False)}
+
+
+@pytest.fixture(params=ATTACHED)
+def cluster(
+    request: pytest.FixtureRequest, names: Names, built: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
+    hook, tcx = ATTACHED[request.param]
+    if hook is GENERIC:
+        monkeypatch.setattr(shim, "attach_xdp", _without_native(shim.attach_xdp))
+    made = Cluster(names, tcx)
+    try:
+        made.start()
+        for i in range(2):
+            with made.at(i):
+                assert observe(made.datapaths[i]).devices["eth0"].hook is hook
+        yield made
+    finally:
+        made.close()
+
+
+def _without_native(real: object) -> object:
+    def attach(prog: int, ifindex: int, *, generic: bool) -> int:
+        if not generic:
+            raise TargetError("bpf_link_create", errno=errno.EOPNOTSUPP)
+        return real(prog, ifindex, generic=True)  # type: ignore[operator,no-any-return]
+
+    return attach
+
+
+def tcp(*pods: int) -> Frontend:
+    return frontend(*(pod(i, TCP_PORT) for i in pods))
+
+
+def udp(*pods: int) -> Frontend:
+    return frontend(*(pod(i, UDP_PORT) for i in pods), port=53, protocol=Protocol.UDP)
+
+
+def greet(cluster: Cluster) -> str:
+    with cluster.socket(socket.SOCK_STREAM) as client:
+        client.connect((str(VIP), 80))
+        return client.makefile().readline().strip()
+
+
+def ask(client: socket.socket, question: bytes, to: tuple[str, int] = (str(VIP), 53)) -> bytes:
+    client.sendto(question, to)
+    answer, sender = client.recvfrom(65536)
+    assert sender == to
+    return answer
+
+
+@pytest.mark.parametrize("where", [0, 1], ids=["local", "remote"])
+def test_tcp_both_ways(cluster: Cluster, where: int) -> None:
+    cluster.pod_server(where, socket.SOCK_STREAM, TCP_PORT)
+    cluster.serve(tcp(where))
+    blob = bytes(range(256)) * 4096
+    with cluster.socket(socket.SOCK_STREAM) as client:
+        client.connect((str(VIP), 80))
+        stream = client.makefile("rwb")
+        assert stream.readline() == f"p{where + 1} {CLIENT}\n".encode()
+        received = bytearray()
+        for at in range(0, len(blob), 65536):
+            client.sendall(blob[at : at + 65536])
+            received += stream.read(65536)
+        assert bytes(received) == blob
+    first, second = cluster.counters()
+    assert (first["local"] > 0, first["remote_tx"] > 0, second["decapsulated"] > 0) == (
+        where == 0,
+        where == 1,
+        where == 1,
+    )
+    # The pod's node answers the client directly.
+    assert (first["reply"] > 0, second["reply"] > 0) == (where == 0, where == 1)
+
+
+@pytest.mark.parametrize("where", [0, 1], ids=["local", "remote"])
+def test_udp_both_ways(cluster: Cluster, where: int) -> None:
+    cluster.pod_server(where, socket.SOCK_DGRAM, UDP_PORT)
+    cluster.serve(udp(where))
+    with cluster.socket(socket.SOCK_DGRAM) as client:
+        for size in (0, 1, 2, 1000, 1400):
+            question = bytes(size)
+            assert ask(client, question) == f"p{where + 1} {CLIENT} ".encode() + question
+
+
+def test_both_pods_take_their_share(cluster: Cluster) -> None:
+    for i in range(2):
+        cluster.pod_server(i, socket.SOCK_STREAM, TCP_PORT)
+    cluster.serve(tcp(0, 1))
+    answers = Counter(greet(cluster) for _ in range(60))
+    assert answers.keys() == {f"p1 {CLIENT}", f"p2 {CLIENT}"}
+    assert min(answers.values()) >= 10
+
+
+def test_what_a_pod_says_to_others_is_not_touched(cluster: Cluster) -> None:
+    """Also from the port that it serves on: the entry is for one client's port."""
+    server = cluster.pod_server(0, socket.SOCK_DGRAM, UDP_PORT)
+    cluster.serve(udp(0))
+    with cluster.socket(socket.SOCK_DGRAM) as client, cluster.socket(socket.SOCK_DGRAM) as other:
+        client.bind((str(CLIENT), 45000))
+        assert ask(client, b"x")
+        other.bind(("198.51.100.11", 45000))
+        server.sendto(b"news", ("198.51.100.11", 45000))
+        assert other.recvfrom(100) == (b"news", ("10.244.1.10", UDP_PORT))
+        with cluster.socket(socket.SOCK_DGRAM) as same_host:
+            same_host.bind((str(CLIENT), 45001))
+            server.sendto(b"news", (str(CLIENT), 45001))
+            assert same_host.recvfrom(100) == (b"news", ("10.244.1.10", UDP_PORT))
+            # The pod's own address works as ever.
+            assert ask(same_host, b"x", ("10.244.1.10", UDP_PORT)) == f"p1 {CLIENT} x".encode()
+
+
+@pytest.mark.parametrize("uplink", ["on", "off"])
+def test_a_checksum_that_is_left_to_the_device(cluster: Cluster, uplink: str) -> None:
+    """The pod leaves it open (CHECKSUM_PARTIAL); if the uplink cannot fill it in, the kernel does, after us."""
+    run("ethtool", "-K", "eth0", "tx", "on", "tso", "on", netns=cluster.pods[0])
+    run("ethtool", "-K", "eth0", "tx", uplink, netns=cluster.nodes[0])
+    cluster.pod_server(0, socket.SOCK_STREAM, TCP_PORT)
+    cluster.pod_server(0, socket.SOCK_DGRAM, UDP_PORT)
+    cluster.serve(tcp(0))
+    cluster.serve(udp(0))
+    assert greet(cluster) == f"p1 {CLIENT}"
+    with cluster.socket(socket.SOCK_DGRAM) as client:
+        assert ask(client, b"question") == f"p1 {CLIENT} question".encode()
+
+
+def test_a_port_that_nothing_serves_is_dropped_and_does_not_loop(cluster: Cluster) -> None:
+    cluster.serve(udp())
+    with cluster.socket(socket.SOCK_DGRAM) as client:
+        client.connect((str(VIP), 54))
+        client.send(b"anybody?")
+        eventually(lambda: cluster.counters()[0]["no_service"] == 1)
+        client.connect((str(VIP), 53))
+        client.send(b"anybody?")
+        eventually(lambda: cluster.counters()[0]["no_backend"] == 1)
+        # Time exceeded would come back as an error on the connected socket.
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(100)
+    assert [cluster.counters()[0][reason] for reason in ("no_service", "no_backend")] == [1, 1]
+
+
+def test_a_fragmented_answer_is_counted(cluster: Cluster) -> None:
+    cluster.pod_server(0, socket.SOCK_DGRAM, UDP_PORT)
+    cluster.serve(udp(0))
+    with cluster.socket(socket.SOCK_DGRAM) as client:
+        client.sendto(b"big 4000", (str(VIP), 53))
+        eventually(lambda: cluster.counters()[0]["reply_fragment"] == 1)
+
+
+def test_a_new_agent_loses_no_packet(cluster: Cluster) -> None:
+    for i in range(2):
+        cluster.pod_server(i, socket.SOCK_DGRAM, UDP_PORT)
+    cluster.serve(udp(0, 1))
+    with cluster.socket(socket.SOCK_DGRAM) as client:
+        for turn in range(10):
+            for i in range(2):
+                assert ask(client, b"before").endswith(b"before")
+                cluster.datapaths[i].close()
+                assert ask(client, b"without").endswith(b"without")
+                cluster.datapaths[i] = cluster.agent(i)
+                assert ask(client, b"%d" % turn).endswith(b"%d" % turn)
+
+
+def test_backends_change_under_traffic_and_no_connection_of_a_living_one_breaks(cluster: Cluster) -> None:
+    for i in range(2):
+        cluster.pod_server(i, socket.SOCK_STREAM, TCP_PORT)
+    cluster.serve(tcp(0, 1))
+    clients = []
+    for _ in range(20):
+        client = cluster.socket(socket.SOCK_STREAM)
+        client.connect((str(VIP), 80))
+        stream = client.makefile("rwb")
+        clients.append((stream.readline(), stream))
+    cluster.serve(tcp(0))
+    mine = [stream for name, stream in clients if name.startswith(b"p1")]
+    assert mine
+    for stream in mine:
+        stream.write(b"still there?\n")
+        stream.flush()
+        assert stream.readline() == b"still there?\n"
+    assert {greet(cluster) for _ in range(20)} == {f"p1 {CLIENT}"}

@@ -1,0 +1,117 @@
+"""A lab whose nodes run Lockstep, and the things that tests do to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.lab import Lab, until
+from tests.lab.agents import NodeAgent
+
+VIP = "203.0.113.10"
+VIP_ROUTE = f"{VIP}/32"
+
+Manifest = dict[str, Any]
+
+
+class Cluster:
+    """Two nodes that follow the same manifests."""
+
+    def __init__(self, lab: Lab, agents: tuple[NodeAgent, ...]) -> None:
+        """The agents need not be running."""
+        self.lab = lab
+        self.agents = agents
+
+    @property
+    def next_hops(self) -> frozenset[str]:
+        """The nodes that the router sends packets for the VIP to."""
+        return self.lab.router.fib().get(VIP_ROUTE, frozenset())
+
+    def start(self) -> None:
+        """Start all agents and wait until the router has every route."""
+        for agent in self.agents:
+            agent.start()
+        self.await_vip()
+
+    def await_vip(self) -> None:
+        """Wait until all nodes announce the VIP and the router uses them all."""
+        wanted = frozenset(node.address for node in self.lab.nodes)
+        until(lambda: self.next_hops == wanted, "the router has the VIP with all next hops", 30)
+        for agent in self.agents:
+            agent.await_announced(VIP)
+
+    def await_no_vip(self) -> None:
+        """Wait until the router has no route to the VIP."""
+        until(lambda: not self.next_hops, "the router has no route to the VIP", 10)
+
+    def edit(self, file: str, change: Callable[[Manifest], None]) -> None:
+        """Change a manifest on every node, as an editor does it: written beside, then renamed over."""
+        for agent in self.agents:
+            path = agent.source / file
+            manifest = yaml.safe_load(path.read_text())
+            change(manifest)
+            self.write(agent, file, yaml.safe_dump(manifest))
+
+    def write(self, agent: NodeAgent, file: str, text: str | bytes) -> None:
+        """Replace a file of one node's manifests."""
+        beside = agent.source / f".{file}.new"
+        beside.write_bytes(text if isinstance(text, bytes) else text.encode())
+        beside.replace(agent.source / file)
+
+    def delete(self, file: str) -> None:
+        """Delete a manifest on every node."""
+        for agent in self.agents:
+            (agent.source / file).unlink()
+
+    def set_ready(self, ready: Callable[[str], bool]) -> None:
+        """Say of every endpoint, by its address, whether it is ready."""
+
+        def change(manifest: Manifest) -> None:
+            for endpoint in manifest["endpoints"]:
+                is_ready = ready(endpoint["addresses"][0])
+                endpoint["conditions"] = {"ready": is_ready, "serving": is_ready, "terminating": False}
+
+        self.edit("endpointslice-web.yaml", change)
+
+    def await_serving(self, count: int) -> None:
+        """Wait until every agent has programmed and proven the VIP with so many backends."""
+
+        def done(agent: NodeAgent) -> bool:
+            answer = agent.explain(VIP)
+            frontends = [f for vip in answer.get("vips", ()) for f in vip["frontends"]]
+            return bool(frontends) and all(f["programmed"] and len(f["backends"]) == count for f in frontends)
+
+        for agent in self.agents:
+            until(lambda agent=agent: done(agent), f"{agent.node.name} has programmed {count} backends", 10)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def cluster(router: Any = "bird", manifests: Path | None = None, **lab_options: Any) -> Iterator[Cluster]:
+    """A lab with an agent for each node, not yet started."""
+    with Lab(router=router, **lab_options) as lab:
+        made = [NodeAgent(node, manifests) if manifests else NodeAgent(node) for node in lab.nodes]
+        yield Cluster(lab, tuple(made))
+
+
+def frontends_in_kernel(agent: NodeAgent) -> set[tuple[str, int]]:
+    """(address, port) of every frontend in the pinned map, read with bpftool: none of our own code is involved."""
+    path = agent.node.bpffs / "maps" / "lb_frontends"
+    done = subprocess.run(["bpftool", "--json", "map", "dump", "pinned", str(path)], capture_output=True, check=True)
+    return {_frontend(entry) for entry in json.loads(done.stdout)}
+
+
+def _frontend(entry: Any) -> tuple[str, int]:
+    raw = bytes(int(byte, 16) for byte in entry["key"])
+    return ".".join(map(str, raw[:4])), int.from_bytes(raw[4:6], "big")
+
+
+def speaker_pid(agent: NodeAgent) -> int:
+    """The speaker of this agent's state folder."""
+    found = subprocess.run(["pgrep", "-f", f"bgpd --state-dir {agent.state_dir}"], capture_output=True, check=True)
+    return int(found.stdout.split()[0])

@@ -1,0 +1,158 @@
+"""Killing parts of the product under traffic, each with a control that shows that the test could have seen a loss."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import VIP, Cluster, frontends_in_kernel, speaker_pid
+from tests.lab import RouteJournal, SteadyTraffic, send, until
+from tests.lab.agents import LOCKSTEP, NodeAgent
+
+pytestmark = [pytest.mark.root, pytest.mark.lab]
+
+
+def _since(agent: NodeAgent) -> str:
+    (peer,) = agent.status()["peers"]
+    assert peer["state"] == "Established"
+    return str(peer["since"])
+
+
+@pytest.mark.parametrize("way", ["kill", "terminate"])
+def test_the_agent_dies_and_comes_back_and_nothing_moves(running: Cluster, way: str) -> None:
+    agent = running.agents[0]
+    since = _since(agent)
+    with (
+        RouteJournal(running.lab.router) as journal,
+        SteadyTraffic(running.lab.client, f"{VIP}:80", rate=300) as steady,
+    ):
+        (agent.kill if way == "kill" else agent.terminate)()
+        while_away = send(running.lab.client, f"{VIP}:80", count=200)
+        agent.start()
+        agent.await_announced(VIP)
+        until(lambda: (agent.vip(VIP).get("proof") or {}).get("ok"), "the VIP is proven again")
+        outcome = steady.stop()
+        changes = journal.changes()
+    assert (while_away.ok, while_away.failed) == (200, 0), while_away
+    assert set(while_away.backends) == {"n1p1", "n1p2", "n2p1", "n2p2"}
+    assert outcome.failed == 0, outcome
+    assert changes == [], "not one route was withdrawn, replaced or announced again"
+    assert _since(agent) == since, "the session is the one from before"
+    assert agent.status()["peers"][0]["sessions"] == 1
+
+
+def test_control_killing_the_speaker_as_well_is_seen(running: Cluster) -> None:
+    """Negative control: without the part that outlives the agent the routes do go, and the journal shows it."""
+    agent = running.agents[0]
+    with RouteJournal(running.lab.router) as journal:
+        agent.kill()
+        os.kill(speaker_pid(agent), signal.SIGKILL)
+        until(lambda: running.next_hops == {running.lab.nodes[1].address}, "the router lost n1")
+        agent.start()
+        running.await_vip()
+        assert journal.changes(), "a change of routes does not escape the journal"
+
+
+def test_a_killed_speaker_is_replaced_and_everything_announced_again(running: Cluster) -> None:
+    """The agent lives: it starts another speaker, which announces what is proven and ends with End-of-RIB."""
+    agent = running.agents[0]
+    before = speaker_pid(agent)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: running.next_hops == {running.lab.nodes[1].address}, "the router lost n1")
+    running.await_vip()
+    assert speaker_pid(agent) != before
+    assert send(running.lab.client, f"{VIP}:80", count=100).failed == 0
+
+
+def test_the_service_is_deleted_while_the_agent_is_away(running: Cluster) -> None:
+    agent = running.agents[0]
+    agent.kill()
+    (agent.source / "service-web.yaml").unlink()
+    assert running.lab.nodes[0].address in running.next_hops
+    agent.start()
+    until(lambda: running.next_hops == {running.lab.nodes[1].address}, "n1 withdrew")
+    assert frontends_in_kernel(agent) == {(VIP, 80), (VIP, 53)}, "entries outlive the withdrawal by the drain"
+    until(lambda: not frontends_in_kernel(agent), "the entries are gone", 10)
+
+
+def test_an_agent_without_its_source_is_wrong_use_and_changes_nothing(running: Cluster) -> None:
+    agent = running.agents[0]
+    agent.kill()
+    away = agent.source.rename(agent.source.with_name("away"))
+    with RouteJournal(running.lab.router) as journal:
+        agent.start()
+        assert agent.wait() == 2
+        away.rename(agent.source)
+        agent.start()
+        agent.await_announced(VIP)
+        assert journal.changes() == []
+
+
+def test_a_source_that_goes_away_while_the_agent_runs_changes_nothing(running: Cluster) -> None:
+    agent = running.agents[0]
+    with RouteJournal(running.lab.router) as journal:
+        away = agent.source.rename(agent.source.with_name("away"))
+        until(lambda: agent.status()["sources"]["stale_seconds"] > 0, "the status says that the source is stale", 20)
+        assert agent.status()["sources"]["problems"]
+        assert send(running.lab.client, f"{VIP}:80", count=100).failed == 0
+        away.rename(agent.source)
+        until(lambda: agent.status()["sources"]["stale_seconds"] == 0, "the source is well again", 20)
+        assert journal.changes() == []
+
+
+def test_a_second_agent_on_a_node_is_refused(running: Cluster) -> None:
+    agent = running.agents[0]
+    argv: list[str | Path] = [LOCKSTEP, "run", f"--source={agent.source}", "--node-name=n1"]
+    same_state = running.lab.nodes[0].run(
+        [*argv, f"--state-dir={agent.state_dir}", f"--bpffs={agent.node.bpffs}"], check=False
+    )
+    assert same_state.returncode == 1
+    assert "another agent" in same_state.stderr
+    same_pins = running.lab.nodes[0].run(
+        [*argv, f"--state-dir={agent.node.folder / 'other'}", f"--bpffs={agent.node.bpffs}", "--no-spawn-speaker"],
+        check=False,
+    )
+    assert same_pins.returncode == 1
+    assert "Traceback" not in same_state.stderr + same_pins.stderr
+    assert send(running.lab.client, f"{VIP}:80", count=50).failed == 0
+
+
+def test_a_detached_program_is_noticed_and_attached_again(running: Cluster) -> None:
+    """Somebody removes our link behind our back."""
+    agent = running.agents[0]
+    links = agent.node.bpffs / "links"
+    pinned = [path for path in links.iterdir() if "xdp" in path.name]
+    assert pinned
+    for path in pinned:
+        running.lab.nodes[0].run(["bpftool", "link", "detach", "pinned", path], check=False)
+    until(lambda: "prog/xdp" not in running.lab.nodes[0].run(["ip", "link", "show", "eth0"]).stdout, "it is detached")
+    until(lambda: "prog/xdp" in running.lab.nodes[0].run(["ip", "link", "show", "eth0"]).stdout, "it is back")
+    until(lambda: (agent.vip(VIP).get("proof") or {}).get("ok"), "the VIP is proven again")
+    running.await_vip()
+    assert send(running.lab.client, f"{VIP}:80", count=100).failed == 0
+
+
+def test_a_planned_end_of_the_speaker_takes_the_routes_back_first(running: Cluster) -> None:
+    agent = running.agents[0]
+    agent.terminate()
+    pid = speaker_pid(agent)
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the speaker has ended")
+    assert running.next_hops == {running.lab.nodes[1].address}, "gone at the router when the process was gone"
+
+
+def test_uninstall_leaves_nothing_of_ours(running: Cluster) -> None:
+    agent = running.agents[0]
+    refused = running.lab.nodes[0].run([LOCKSTEP, "uninstall", f"--bpffs={agent.node.bpffs}"], check=False)
+    assert refused.returncode == 1, "not while an agent works with it"
+    agent.terminate()
+    done = running.lab.nodes[0].run([LOCKSTEP, "uninstall", f"--bpffs={agent.node.bpffs}"])
+    assert done.returncode == 0
+    # The two .debug files are the kernel's: every BPF file system is born with them.
+    assert {path.name for path in agent.node.bpffs.iterdir()} <= {"maps.debug", "progs.debug"}
+    assert "prog/xdp" not in running.lab.nodes[0].run(["ip", "link", "show", "eth0"]).stdout
+    neighbours = running.lab.nodes[0].run(["ip", "neigh", "show"]).stdout
+    assert "extern_learn" not in neighbours

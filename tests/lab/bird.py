@@ -1,0 +1,126 @@
+"""BIRD 2 as the lab's router."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from tests.lab.host import Process
+from tests.lab.plan import NodePlan, Plan
+from tests.lab.router import Rib, RibPath, Router, ordered
+
+_WELL_KNOWN = {
+    "(65535,0)": "graceful-shutdown",
+    "(65535,666)": "blackhole",
+    "(65535,65281)": "no-export",
+    "(65535,65282)": "no-advertise",
+    "(65535,65283)": "local-as",
+    "(65535,65284)": "no-peer",
+}
+
+_CONFIGURATION = """\
+log "{folder}/bird.log" all;
+router id {address};
+protocol device {{ scan time 10; }}
+protocol kernel {{
+    learn {learn};
+    ipv4 {{ import all; export where source = RTS_BGP; }};
+    merge paths on limit 64;
+}}
+template bgp node {{
+    local {address} as {asn};
+    {reach};
+    passive on;
+    strict bind on;
+    ttl security {ttl_security};
+{password}    debug {{ states, events, routes }};
+    ipv4 {{ import all; export none; }};
+}}
+"""
+
+
+class BirdRouter(Router):
+    """One BIRD process; asked through ``birdc``."""
+
+    def _write_configuration(self) -> None:
+        (self.folder / "bird.conf").write_text(render(self.plan, str(self.folder)))
+
+    def _start_daemons(self) -> list[Process]:
+        return [self.popen(["bird", "-f", "-c", self.folder / "bird.conf", "-s", self._socket])]
+
+    def _answers(self) -> bool:
+        return self.run(["birdc", "-s", self._socket, "show", "status"], check=False).returncode == 0
+
+    def sessions(self) -> dict[str, str]:
+        """Return the state of each session by neighbor address."""
+        return parse_sessions(self._ask("show protocols all"))
+
+    def rib(self) -> Rib:
+        """Return the routes that BIRD holds from its BGP neighbors."""
+        peers = {node.name: str(node.address) for node in self.plan.nodes}
+        return parse_rib(self._ask("show route where source = RTS_BGP all"), peers)
+
+    @property
+    def _socket(self) -> str:
+        return f"{self.folder}/bird.ctl"
+
+    def _ask(self, command: str) -> str:
+        return self.run(["birdc", "-s", self._socket, *command.split()]).stdout
+
+
+def render(plan: Plan, folder: str) -> str:
+    """Return BIRD's configuration: one session for every node, each under the node's name."""
+
+    def session(node: NodePlan) -> str:
+        return f"protocol bgp {node.name} from node {{ neighbor {node.address} as {plan.node_asn}; }}\n"
+
+    options = plan.session
+    head = _CONFIGURATION.format(
+        folder=folder,
+        address=plan.router_address,
+        asn=plan.router_asn,
+        # The next hop of a neighbor that is further away is looked up among the routes that the kernel was given.
+        learn="on" if options.multihop else "off",
+        reach="multihop" if options.multihop else "direct",
+        ttl_security="on" if plan.ttl_security else "off",
+        password=f'    password "{options.password}";\n' if options.password else "",
+    )
+    return head + "".join(map(session, plan.nodes))
+
+
+def parse_sessions(text: str) -> dict[str, str]:
+    """Read ``show protocols all``. BIRD's Passive is RFC 4271's Active: waiting for the neighbor to connect."""
+    states = re.findall(r"BGP state:\s+(\w+)\n\s+Neighbor address:\s+(\S+)", text)
+    return {address: "Active" if state == "Passive" else state for state, address in states}
+
+
+def parse_rib(text: str, peers: dict[str, str]) -> Rib:
+    """Read ``show route all``; ``peers`` maps the names of the sessions to the addresses of the neighbors.
+
+    A route begins with its prefix, its kind and ``[session``; only the first of several routes repeats the prefix.
+    """
+    rib: dict[str, list[RibPath]] = defaultdict(list)
+    prefix = ""
+    for block in re.split(r"\n(?=[^\t\n])", text):
+        head = re.match(r"(\S*) +\w+ \[(\w+) ", block)
+        if head:
+            prefix = head[1] or prefix
+            rib[prefix].append(_path(peers[head[2]], dict(re.findall(r"BGP\.(\w+): ?(.*)", block))))
+    return ordered(rib)
+
+
+def _path(peer: str, attributes: dict[str, str]) -> RibPath:
+    def number(name: str) -> int | None:
+        return int(attributes[name]) if name in attributes else None
+
+    pairs = re.findall(r"\(\d+,\d+\)", attributes.get("community", ""))
+    triples = re.findall(r"\((\d+), ?(\d+), ?(\d+)\)", attributes.get("large_community", ""))
+    return RibPath(
+        peer=peer,
+        next_hop=attributes["next_hop"].split()[0],
+        as_path=tuple(int(asn) for asn in attributes.get("as_path", "").split()),
+        local_pref=number("local_pref"),
+        med=number("med"),
+        communities=tuple(_WELL_KNOWN.get(pair, pair.strip("()").replace(",", ":")) for pair in pairs),
+        large_communities=tuple(":".join(triple) for triple in triples),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -120,15 +121,25 @@ def test_a_second_agent_on_a_node_is_refused(running: Cluster) -> None:
     assert send(running.lab.client, f"{VIP}:80", count=50).failed == 0
 
 
+def link_at(running: Cluster, pin: Path) -> int | None:
+    """The kernel's id of the link at ``pin`` on the first node; None while there is none."""
+    shown = running.lab.nodes[0].run(["bpftool", "--json", "link", "show", "pinned", pin], check=False)
+    if shown.returncode != 0:
+        return None
+    return int(json.loads(shown.stdout)["id"])
+
+
 def test_a_detached_program_is_noticed_and_attached_again(running: Cluster) -> None:
     """Somebody removes our link behind our back."""
     agent = running.agents[0]
     links = agent.node.bpffs / "links"
     pinned = [path for path in links.iterdir() if "xdp" in path.name]
     assert pinned
+    before = {path: link_at(running, path) for path in pinned}
     for path in pinned:
-        running.lab.nodes[0].run(["bpftool", "link", "detach", "pinned", path], check=False)
-    until(lambda: "prog/xdp" not in running.lab.nodes[0].run(["ip", "link", "show", "eth0"]).stdout, "it is detached")
+        # Done when the link is off the device; the agent may have put another there before we look.
+        running.lab.nodes[0].run(["bpftool", "link", "detach", "pinned", path])
+    until(lambda: all(link_at(running, pin) not in (None, link) for pin, link in before.items()), "there are new links")
     until(lambda: "prog/xdp" in running.lab.nodes[0].run(["ip", "link", "show", "eth0"]).stdout, "it is back")
     until(lambda: (agent.vip(VIP).get("proof") or {}).get("ok"), "the VIP is proven again")
     running.await_vip()

@@ -32,6 +32,8 @@ def violations(desired: Desired, observed: Observed) -> tuple[Violation, ...]:
             if nlri in own or entry.withdrawing:
                 continue
             problem = _problem(nlri, observed)
+            if not problem and nlri.prefixlen < nlri.max_prefixlen and nlri not in observed.datapath.guards:
+                problem = "packets to addresses of it that are no VIP are not dropped"
             if problem:
                 found.append(Violation(peer=name, nlri=nlri, problem=problem))
     return tuple(found)

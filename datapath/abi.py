@@ -31,6 +31,7 @@ class PacketReason(StrEnum):
     REMOTE_TX = "remote_tx"
     REMOTE_REDIRECT = "remote_redirect"
     NO_SERVICE = "no_service"
+    UNASSIGNED = "unassigned"
     NO_BACKEND = "no_backend"
     NOT_TCP_UDP = "not_tcp_udp"
     IP_OPTIONS = "ip_options"
@@ -63,6 +64,7 @@ ROW = struct.Struct("=II")
 BACKEND = struct.Struct("=4s2sBx4s4x")
 DECAP_KEY = struct.Struct("=4s4s2sBx")
 DECAP = struct.Struct("=2s2x")
+GUARD_KEY = struct.Struct("=I16s")
 REPLY_KEY = struct.Struct("=4s4s2s2sB3x")
 REPLY = struct.Struct("=4s2s2x")
 PROBE = struct.Struct("=IIII")
@@ -79,6 +81,7 @@ _SIZES = {
     "lb_backend": BACKEND.size,
     "lb_decap_key": DECAP_KEY.size,
     "lb_decap": DECAP.size,
+    "lb_guard_key": GUARD_KEY.size,
     "lb_reply_key": REPLY_KEY.size,
     "lb_reply": REPLY.size,
     "lb_probe": PROBE.size,
@@ -90,6 +93,7 @@ _OFFSETS = {
     "lb_backend": (0, 4, 6, 8),
     "lb_decap_key": (0, 4, 8, 10),
     "lb_decap": (0,),
+    "lb_guard_key": (0, 4),
     "lb_reply_key": (0, 4, 8, 10, 12),
     "lb_reply": (0, 4),
     "lb_probe": (0, 4, 8, 12),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
-from announcer.model.net import Protocol
+from announcer.model.net import IPAddress, IPNetwork, Protocol
 from datapath import abi, maglev
 
+#: IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2).
+_MAPPED = IPv6Network("::ffff:0:0/96")
 _PROTOCOLS = {Protocol.TCP.number: Protocol.TCP, Protocol.UDP.number: Protocol.UDP}
 
 
@@ -61,6 +63,25 @@ def decode_backend_entry(data: bytes) -> tuple[Backend, IPv4Address | None] | No
     local = bool(flags & abi.BackendFlag.LOCAL)
     backend = Backend(IPv4Address(address), int.from_bytes(port, "big"), local)
     return backend, IPv4Address(source) if source != abi.NO_ADDRESS else None
+
+
+def guard_key(prefix: IPNetwork) -> bytes:
+    """``struct lb_guard_key``."""
+    if prefix.version == 6:
+        return abi.GUARD_KEY.pack(prefix.prefixlen, prefix.network_address.packed)
+    return abi.GUARD_KEY.pack(_MAPPED.prefixlen + prefix.prefixlen, _mapped(prefix.network_address))
+
+
+def decode_guard_key(data: bytes) -> IPNetwork:
+    """Bits behind the length mean nothing, in the map as in the result."""
+    length, address = abi.GUARD_KEY.unpack(data)
+    if length >= _MAPPED.prefixlen and address[:12] == _MAPPED.network_address.packed[:12]:
+        return IPv4Network((address[12:], length - _MAPPED.prefixlen), strict=False)
+    return IPv6Network((address, length), strict=False)
+
+
+def _mapped(address: IPAddress) -> bytes:
+    return _MAPPED.network_address.packed[:12] + address.packed
 
 
 def decap_entries(frontend: Frontend) -> dict[bytes, bytes]:

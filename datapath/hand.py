@@ -16,11 +16,20 @@ from announcer.model.errors import BugError, TargetError
 from announcer.model.lb import DeviceObserved, Frontend, FrontendKey, Proof
 from announcer.model.net import IPAddress
 from announcer.model.observed import DatapathObserved, Outcome, OutcomeState
-from announcer.model.steps import AnyStep, AttachDevices, ProgramFrontend, RemoveFrontend, Verify
+from announcer.model.steps import (
+    AnyStep,
+    AttachDevices,
+    GuardAggregate,
+    ProgramFrontend,
+    RemoveFrontend,
+    UnguardAggregate,
+    Verify,
+)
 from datapath import damage, encode, loader, shim, trace
 from datapath import devices as detection
 from datapath.abi import PacketReason
 from datapath.bpffs import Folder
+from datapath.guards import Guards
 from datapath.limits import Limits
 from datapath.links import Links
 from datapath.neigh import Nexthops
@@ -80,6 +89,7 @@ class Datapath:
                 self._folder.links, self._loaded.programs, self._rtnl, None if self._use_tcx() else self._tc
             )
             undo.callback(self._links.close)
+            self._guards = Guards(self._loaded.maps.guards)
             self._tables = Tables(self._loaded.maps, self._limits)
             self._tables.sweep()
             self._nexthops = Nexthops(self._rtnl)
@@ -110,6 +120,7 @@ class Datapath:
             contents = self._tables.refresh()
             return DatapathObserved(
                 devices={device.name: device for device in self._devices()},
+                guards=self._guards.read(),
                 frontends={key: Frontend(key=key, backends=held.backends) for key, held in contents.frontends.items()},
                 damaged=damage.find(contents, self._loaded.maps, self._nexthops, self._tables.remote_backends()),
                 maps=self._tables.usage(),
@@ -141,6 +152,10 @@ class Datapath:
                     self._program(step.frontend)
                 case RemoveFrontend():
                     self._remove(step.key)
+                case GuardAggregate():
+                    self._guards.add(step.prefix)
+                case UnguardAggregate():
+                    self._guards.remove(step.prefix)
                 case Verify():
                     return self._verify(step)
                 case _:

@@ -16,6 +16,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     row_pages: int = 4096
     backends: int = 262144
     decaps: int = 65536
+    guards: int = 4096
     replies: int = 262144
     rest: float = 1.0
 
@@ -27,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "lb_rows": self.row_pages,
             "lb_backends": self.backends,
             "lb_decaps": self.decaps,
+            "lb_guards": self.guards,
             "lb_replies": self.replies,
             "lb_stats": 0,
         }

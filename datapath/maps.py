@@ -13,7 +13,7 @@ from datapath import shim
 
 
 class HashMap:
-    """A hash map that only we write. Owns its descriptor."""
+    """A hash map or prefix trie that only we write. Owns its descriptor."""
 
     def __init__(self, name: str, fd: int) -> None:
         self.name = name
@@ -29,11 +29,11 @@ class HashMap:
         return shim.lookup(self._fd, key, self.info.value_size, self.name)
 
     def put(self, key: bytes, value: bytes) -> None:
-        """Insert or replace in one step. Raises ``TargetError`` (E2BIG: the map is full)."""
+        """Insert or replace in one step. Raises ``TargetError``, among others when the map is full."""
         try:
             shim.update(self._fd, key, value, self.name)
         except TargetError as error:
-            if error.errno == errno.E2BIG:
+            if error.errno in (errno.E2BIG, errno.ENOSPC):  # a hash says the one, a trie the other
                 detail = f"the map is full ({self.info.max_entries} entries)"
                 raise TargetError(error.op, errno=error.errno, detail=detail) from error
             raise
@@ -101,6 +101,7 @@ class Maps(NamedTuple):
     rows: MappedArray
     backends: MappedArray
     decaps: HashMap
+    guards: HashMap
     replies: HashMap
     stats: StatsMap
 
@@ -113,6 +114,7 @@ class Maps(NamedTuple):
             rows=MappedArray("lb_rows", fds["lb_rows"]),
             backends=MappedArray("lb_backends", fds["lb_backends"]),
             decaps=HashMap("lb_decaps", fds["lb_decaps"]),
+            guards=HashMap("lb_guards", fds["lb_guards"]),
             replies=HashMap("lb_replies", fds["lb_replies"]),
             stats=StatsMap("lb_stats", fds["lb_stats"]),
         )

@@ -65,6 +65,7 @@ const char *lk_abi(void)
 	LINE("offsets lb_decap_key %zu %zu %zu %zu\n", AT(lb_decap_key, backend_be), AT(lb_decap_key, vip_be),
 	     AT(lb_decap_key, port_be), AT(lb_decap_key, protocol));
 	LINE("offsets lb_decap %zu\n", AT(lb_decap, port_be));
+	LINE("offsets lb_guard_key %zu %zu\n", AT(lb_guard_key, prefix_length), AT(lb_guard_key, address));
 	LINE("offsets lb_reply_key %zu %zu %zu %zu %zu\n", AT(lb_reply_key, backend_be), AT(lb_reply_key, client_be),
 	     AT(lb_reply_key, backend_port_be), AT(lb_reply_key, client_port_be), AT(lb_reply_key, protocol));
 	LINE("offsets lb_reply %zu %zu\n", AT(lb_reply, vip_be), AT(lb_reply, port_be));
@@ -285,7 +286,7 @@ int lk_delete(int fd, const void *key)
 	return outcome(bpf_map_delete_elem(fd, key));
 }
 
-/* All entries of a hash map at once; both buffers hold max_entries elements. Returns how many there are. */
+/* All entries of a hash map or trie at once; both buffers hold max_entries elements. Returns how many there are. */
 int lk_dump(int fd, void *keys, void *values, __u32 max_entries)
 {
 	__u64 position[8]; /* large enough for the cursor of any kind of hash */

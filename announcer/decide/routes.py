@@ -25,7 +25,7 @@ def adj_rib_out(
     """What each neighbor should hold, by its name. Only VIPs that may be announced are in it.
 
     ``labels``: those of this node, for advertisements that select nodes. A prefix that is both a Pod CIDR and of a VIP
-    cannot be: VIPs inside Pod CIDRs are refused.
+    cannot be: VIPs inside Pod CIDRs are refused, and so are aggregates that touch one.
     """
     pools = {pool.name: pool for pool in config.pools}
     wanted = [
@@ -39,7 +39,7 @@ def adj_rib_out(
     for neighbor in neighbors:
         rib: Rib = {}
         for advertisement, vip in wanted:
-            if advertisement.reaches(neighbor.name):
+            if advertisement.reaches(neighbor.name) and _nlri(advertisement, vip) in vips[vip].routes:
                 _add(rib, advertisement, vip)
         _add_pod_cidrs(rib, config.pod_cidrs.advertisement, neighbor, pod_cidrs)
         ribs[neighbor.name] = {nlri: _fit(desired, neighbor) for nlri, desired in rib.items()}
@@ -48,13 +48,17 @@ def adj_rib_out(
 
 def _add(rib: Rib, advertisement: Advertisement, vip: IPAddress) -> None:
     """Add one advertisement of one VIP. Two that meet in one prefix are merged, the same way in any order."""
-    nlri = aggregate(vip, advertisement.length(vip.version))
+    nlri = _nlri(advertisement, vip)
     route = _route(nlri, advertisement)
     before = rib.get(nlri)
     if before is not None:
         route = _merge(before.route, route)
     vips = {vip, *(before.vips if before is not None else ())}
     rib[nlri] = DesiredRoute(route=route, vips=tuple(sorted(vips)))
+
+
+def _nlri(advertisement: Advertisement, vip: IPAddress) -> IPNetwork:
+    return aggregate(vip, advertisement.length(vip.version))
 
 
 def _add_pod_cidrs(

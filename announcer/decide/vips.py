@@ -7,12 +7,13 @@ from collections.abc import Iterable
 import msgspec
 
 from announcer.config.types import Advertisement, Config, Pool
+from announcer.decide.aggregates import covers
 from announcer.decide.endpoints import PortBackends, backends_of
 from announcer.decide.services import Claims
 from announcer.model.bgp import Neighbor
 from announcer.model.desired import BackendCount, Reason, VipDecision
 from announcer.model.lb import Frontend, FrontendKey
-from announcer.model.net import IPAddress, aggregate
+from announcer.model.net import IPAddress, IPNetwork, aggregate
 from announcer.model.objects import Node, ObjectKey, Service, TrafficPolicy
 from announcer.snapshot import Snapshot
 
@@ -46,14 +47,17 @@ def decide_vips(snapshot: Snapshot, config: Config, claims: Claims, neighbors: t
         frontends.update((key, port.frontend) for key, port in ports.items())
         pool = next(pool for pool in config.pools if pool.contains(vip))
         chosen = _advertisements(pool, snapshot.node, neighbors)
+        routes, refused = _routes(snapshot, config, vip, chosen)
         reason, detail = _reason(snapshot.node, ports, neighbors, chosen)
+        if reason is None and not routes:
+            reason, detail = Reason.NOT_ADVERTISED, refused
         vips[vip] = VipDecision(
             vip=vip,
             services=tuple(service.key for service in services),
             pool=pool.name,
             reason=reason,
-            detail=detail,
-            routes=tuple(aggregate(vip, length) for length in sorted({ad.length(vip.version) for ad in chosen})),
+            detail=detail or refused,
+            routes=routes,
             frontends=tuple(sorted(ports)),
             backends=_count(ports.values()),
         )
@@ -114,6 +118,22 @@ def _advertisements(pool: Pool, node: Node | None, neighbors: tuple[Neighbor, ..
     labels = node.labels if node is not None else {}
     names = [neighbor.name for neighbor in neighbors]
     return tuple(ad for ad in pool.advertisements if ad.selects(labels) and any(map(ad.reaches, names)))
+
+
+def _routes(
+    snapshot: Snapshot, config: Config, vip: IPAddress, advertisements: tuple[Advertisement, ...]
+) -> tuple[tuple[IPNetwork, ...], str]:
+    """The prefixes that cover ``vip``, shortest first, and in words which one may not be announced."""
+    routes: list[IPNetwork] = []
+    refused = ""
+    for length in sorted({advertisement.length(vip.version) for advertisement in advertisements}):
+        route = aggregate(vip, length)
+        covered = covers(route, snapshot, config)
+        if covered:
+            refused = f"the aggregate {route} covers {covered}"
+        else:
+            routes.append(route)
+    return tuple(routes), refused
 
 
 def _count(ports: Iterable[_Port]) -> BackendCount:

@@ -99,6 +99,11 @@ class DesiredRoute(msgspec.Struct, frozen=True, kw_only=True):
     route: Route
     vips: tuple[IPAddress, ...] = ()
 
+    @property
+    def is_aggregate(self) -> bool:
+        """True if it may cover addresses that are no VIP."""
+        return bool(self.vips) and self.route.nlri.prefixlen < self.route.nlri.max_prefixlen
+
 
 class Desired(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that should be so on this node at one revision of the inputs.

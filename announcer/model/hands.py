@@ -16,7 +16,7 @@ from announcer.model.steps import AnyStep
 
 
 class DatapathHand(Protocol):
-    """Carries out ``AttachDevices``, ``ProgramFrontend``, ``Verify`` and ``RemoveFrontend``."""
+    """Carries out ``AttachDevices``, ``ProgramFrontend``, ``Verify``, ``RemoveFrontend`` and the two guard steps."""
 
     def observe(self, toward: Sequence[IPAddress]) -> DatapathObserved:
         """Read everything back from the kernel. ``toward``: the peers' addresses, see ``AttachDevices``.

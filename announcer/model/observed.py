@@ -8,7 +8,7 @@ import msgspec
 
 from announcer.model.bgp import PeerObserved
 from announcer.model.lb import DeviceObserved, Frontend, FrontendKey, MapUsage, Proof
-from announcer.model.net import IPAddress
+from announcer.model.net import IPAddress, IPNetwork
 from announcer.model.steps import AnyStep
 
 
@@ -18,12 +18,14 @@ class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
     ``devices``: every device that should carry our programs, whether or not it does. ``frontends``: the entries as they
     stand in the maps, their backends found by following the Maglev row. ``damaged``: entries that are there but wrong
     in themselves (a row that names a missing backend, a decapsulation entry that is gone), with what is wrong.
-    ``problem``: why nothing can be served at all (programs not loaded), else empty.
+    ``guards``: aggregates of which unassigned addresses are dropped. ``problem``: why nothing can be served at all
+    (programs not loaded), else empty.
     """
 
     devices: dict[str, DeviceObserved] = {}
     frontends: dict[FrontendKey, Frontend] = {}
     damaged: dict[FrontendKey, str] = {}
+    guards: frozenset[IPNetwork] = frozenset()
     maps: dict[str, MapUsage] = {}
     problem: str = ""
 

@@ -55,6 +55,22 @@ class RemoveFrontend(Step, frozen=True, tag="remove-frontend"):
     key: FrontendKey
 
 
+class GuardAggregate(Step, frozen=True, tag="guard-aggregate"):
+    """Make the kernel drop packets to addresses of ``prefix`` that are no VIP, instead of sending them back.
+
+    An aggregate draws in packets for addresses that nobody uses. Without a guard the node's default route returns them
+    to the router, which returns them to the node, until their TTL is used up.
+    """
+
+    prefix: IPNetwork
+
+
+class UnguardAggregate(Step, frozen=True, tag="unguard-aggregate"):
+    """Leave packets to addresses of ``prefix`` that are no VIP to the kernel's routes again."""
+
+    prefix: IPNetwork
+
+
 # --- BGP --------------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +122,8 @@ AnyStep = (
     | ProgramFrontend
     | Verify
     | RemoveFrontend
+    | GuardAggregate
+    | UnguardAggregate
     | ConfigureNeighbors
     | Announce
     | Withdraw

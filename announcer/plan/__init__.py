@@ -24,6 +24,7 @@ from announcer.model.desired import Desired
 from announcer.model.observed import Observed
 from announcer.model.steps import AnyStep, AttachDevices, ConfigureNeighbors
 from announcer.plan.end_of_rib import end_of_ribs
+from announcer.plan.guards import guard_lanes
 from announcer.plan.lanes import pod_cidr_lanes, stray_route_lanes, vip_lanes
 from announcer.plan.settings import PlanSettings
 from announcer.plan.view import View
@@ -44,6 +45,7 @@ def plan(desired: Desired, observed: Observed, now: float, settings: PlanSetting
     return (
         *_devices(view),
         *_neighbors(view),
+        *guard_lanes(view),
         *vip_lanes(view),
         *pod_cidr_lanes(view),
         *(stray_route_lanes(view) if desired.complete else ()),

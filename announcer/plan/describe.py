@@ -11,8 +11,10 @@ from announcer.model.steps import (
     ConfigureNeighbors,
     Drain,
     EndOfRib,
+    GuardAggregate,
     ProgramFrontend,
     RemoveFrontend,
+    UnguardAggregate,
     Verify,
     Withdraw,
 )
@@ -20,6 +22,33 @@ from announcer.model.steps import (
 
 def describe(step: AnyStep) -> str:
     """What the step does, to what."""
+    match step:
+        case ConfigureNeighbors() | Announce() | Withdraw() | EndOfRib():
+            return _for_speaker(step)
+        case AwaitSent(withdrawals=withdrawals):
+            where = ", ".join(f"{nlri} at {peer}" for peer, nlri in withdrawals)
+            return f"wait until the withdrawal was sent: {where}"
+        case Drain(vip=vip):
+            return f"drain {vip}"
+        case _:
+            return _for_datapath(step)
+
+
+def _for_speaker(step: ConfigureNeighbors | Announce | Withdraw | EndOfRib) -> str:
+    match step:
+        case ConfigureNeighbors(neighbors=neighbors):
+            return f"run {len(neighbors)} neighbors: {', '.join(n.name for n in neighbors) or 'none'}"
+        case Announce(peer=peer, route=route):
+            return f"announce {_route(route)} to {peer}"
+        case Withdraw(peer=peer, nlri=nlri):
+            return f"withdraw {nlri} from {peer}"
+        case EndOfRib(peer=peer):
+            return f"tell {peer} End-of-RIB"
+
+
+def _for_datapath(
+    step: AttachDevices | ProgramFrontend | Verify | RemoveFrontend | GuardAggregate | UnguardAggregate,
+) -> str:
     match step:
         case AttachDevices():
             return "attach the programs to the ingress devices"
@@ -29,19 +58,10 @@ def describe(step: AnyStep) -> str:
             return f"prove {vip}"
         case RemoveFrontend(key=key):
             return f"remove {key}"
-        case ConfigureNeighbors(neighbors=neighbors):
-            return f"run {len(neighbors)} neighbors: {', '.join(n.name for n in neighbors) or 'none'}"
-        case Announce(peer=peer, route=route):
-            return f"announce {_route(route)} to {peer}"
-        case Withdraw(peer=peer, nlri=nlri):
-            return f"withdraw {nlri} from {peer}"
-        case EndOfRib(peer=peer):
-            return f"tell {peer} End-of-RIB"
-        case AwaitSent(withdrawals=withdrawals):
-            where = ", ".join(f"{nlri} at {peer}" for peer, nlri in withdrawals)
-            return f"wait until the withdrawal was sent: {where}"
-        case Drain(vip=vip):
-            return f"drain {vip}"
+        case GuardAggregate(prefix=prefix):
+            return f"drop what goes to unused addresses of {prefix}"
+        case UnguardAggregate(prefix=prefix):
+            return f"leave unused addresses of {prefix} to the kernel again"
 
 
 def _route(route: Route) -> str:

@@ -49,12 +49,22 @@ def _into_service(view: View, vip: IPAddress) -> list[AnyStep]:
     if program or _proof_is_due(view, vip):
         steps.append(Verify(lane=lane, vip=vip, frontends=tuple(wanted[key] for key in sorted(wanted))))
     steps += _announcements(view, vip)
-    # Routes of an earlier configuration go after their successors came: make before break.
-    outdated = [route for route in view.covering(vip) if view.wish(route) is None and _is_announced(view, route)]
+    outdated = [] if _is_held_back(view, vip) else _outdated(view, vip)
     steps += [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in outdated if (peer, nlri) not in withdrawals]
     gone = sorted(key for key in view.present.get(vip, {}) if key not in wanted)
     steps += [RemoveFrontend(lane=lane, key=key) for key in gone]
     return steps
+
+
+def _outdated(view: View, vip: IPAddress) -> list[PeerRoute]:
+    """Routes of an earlier configuration. They go after their successors came: make before break."""
+    return [route for route in view.covering(vip) if view.wish(route) is None and _is_announced(view, route)]
+
+
+def _is_held_back(view: View, vip: IPAddress) -> bool:
+    """Some route to ``vip`` is wished for but may not be announced in this round."""
+    ribs = view.desired.rib.values()
+    return any(vip in wish.vips and view.unguarded(nlri) for rib in ribs for nlri, wish in rib.items())
 
 
 def _withdrawals_of_unproven(view: View, vip: IPAddress) -> list[PeerRoute]:
@@ -99,7 +109,7 @@ def _announcements(view: View, vip: IPAddress) -> list[AnyStep]:
     steps: list[AnyStep] = []
     for peer in sorted(view.peers().keys() | view.desired.neighbors.keys()):
         for nlri, wish in view.desired.rib.get(peer, {}).items():
-            if vip in wish.vips and _is_missing(view, (peer, nlri)):
+            if vip in wish.vips and _is_missing(view, (peer, nlri)) and not view.unguarded(nlri):
                 steps.append(Announce(lane=lane, peer=peer, route=wish.route))
     return steps
 

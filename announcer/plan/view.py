@@ -17,7 +17,11 @@ PeerRoute = tuple[str, IPNetwork]
 
 @dataclass(frozen=True)
 class View:
-    """What the lanes look at. ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel."""
+    """What the lanes look at.
+
+    ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel. ``aggregates``: what is wished
+    for some peer and may cover addresses that are no VIP.
+    """
 
     desired: Desired
     observed: Observed
@@ -27,6 +31,7 @@ class View:
     present: dict[IPAddress, dict[FrontendKey, Frontend]]
     lengths: frozenset[tuple[int, int]]
     renewals: frozenset[IPAddress]
+    aggregates: frozenset[IPNetwork]
 
     @staticmethod
     def of(desired: Desired, observed: Observed, now: float, settings: PlanSettings) -> View:
@@ -41,6 +46,7 @@ class View:
             present=_by_vip(observed.datapath.frontends),
             lengths=frozenset(lengths),
             renewals=_renewals(observed, now, settings),
+            aggregates=_aggregates(desired),
         )
 
     def peers(self) -> dict[str, PeerObserved]:
@@ -64,6 +70,10 @@ class View:
         prefixes = [aggregate(vip, length) for version, length in sorted(self.lengths) if version == vip.version]
         peers = self.observed.bgp.peers
         return [(name, nlri) for name in sorted(peers) for nlri in prefixes if nlri in peers[name].rib]
+
+    def unguarded(self, nlri: IPNetwork) -> bool:
+        """An aggregate of which unassigned addresses would not be dropped: not to be announced yet."""
+        return nlri in self.aggregates and nlri not in self.observed.datapath.guards
 
     def proven(self, vip: IPAddress) -> bool:
         """The last proof was good."""
@@ -102,6 +112,10 @@ def _renewals(observed: Observed, now: float, settings: PlanSettings) -> frozens
     if len(due) > settings.renewals:
         due = sorted(due, key=lambda item: item[0])[: settings.renewals]
     return frozenset(vip for _, vip in due)
+
+
+def _aggregates(desired: Desired) -> frozenset[IPNetwork]:
+    return frozenset(nlri for rib in desired.rib.values() for nlri, wish in rib.items() if wish.is_aggregate)
 
 
 def _by_vip(frontends: dict[FrontendKey, Frontend]) -> dict[IPAddress, dict[FrontendKey, Frontend]]:

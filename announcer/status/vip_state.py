@@ -72,6 +72,9 @@ def route_reason(sight: Sight, peer_name: str, nlri: IPNetwork) -> tuple[Reason 
         return None, ""
     if entry is not None and not entry.withdrawing:
         return Reason.PEER_NOT_ESTABLISHED, "given to the engine, not sent yet"
+    wish = sight.desired.rib.get(peer_name, {}).get(nlri)
+    if wish is not None and wish.is_aggregate and nlri not in sight.observed.datapath.guards:
+        return Reason.NOT_PROVEN, "packets to addresses of the aggregate that are no VIP are not dropped yet"
     return Reason.NOT_PROVEN, "not announced yet"
 
 

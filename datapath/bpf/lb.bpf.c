@@ -5,11 +5,13 @@
  *   wire ──> lb_ingress (XDP) ──┬── not for a VIP: untouched ──────────────> stack
  *                               ├── local backend: translated (DNAT) ──────> stack ──> pod
  *                               ├── remote backend: IPIP to the pod ───────> wire
+ *                               ├── an unused address of an aggregate ─────> dropped and counted
  *                               └── a VIP that cannot be served: dropped and counted, never sent back to the router
  *   wire <── lb_egress (tc) <── stack <── pod: replies get the VIP back as their source
  */
 #include "lb_encap.h"
 #include "lb_flow.h"
+#include "lb_guard.h"
 #include "lb_reply.h"
 
 /* bpf_fib_lookup is for GPL programs; this folder may be used under either licence. */
@@ -99,6 +101,8 @@ int lb_ingress(struct xdp_md *ctx)
 	bool probing = probe_of(ctx);
 
 	answer.reason = ingress(ctx, &answer, probing);
+	if (answer.reason == LB_not_ours)
+		answer.reason = guard(ctx);
 	if (probing) {
 		probe = probe_of(ctx); /* again: it moved with the head of the packet */
 		if (probe) {

@@ -19,6 +19,7 @@
 	X(remote_tx, TX)          /* encapsulated, out of the device it came in by */                                  \
 	X(remote_redirect, REDIRECT) /* encapsulated, out of another device */                                         \
 	X(no_service, DROP)       /* our VIP, nothing is served on this port */                                        \
+	X(unassigned, DROP)       /* no VIP, but inside an aggregate that is announced from here */                    \
 	X(no_backend, DROP)       /* a frontend without backends */                                                    \
 	X(not_tcp_udp, DROP)      /* our VIP, another protocol (ICMP too) */                                           \
 	X(ip_options, DROP)       /* our VIP, IPv4 options */                                                          \
@@ -94,6 +95,12 @@ struct lb_decap {
 	__u16 pad;
 };
 
+/* Prefixes whose addresses are dropped unless they are VIPs; for IPv4 the length counts from ::ffff:0:0/96. */
+struct lb_guard_key {
+	__u32 prefix_length;
+	__be32 address[4];
+};
+
 /* What the reply of a local backend carries; and what it has to carry. The client is part of the key: the pod may talk
  * from the same port to others, and that is none of our business. */
 struct lb_reply_key {
@@ -130,6 +137,7 @@ struct lb_probe {
 	X(lb_backend, 16)                                                                                              \
 	X(lb_decap_key, 12)                                                                                            \
 	X(lb_decap, 4)                                                                                                 \
+	X(lb_guard_key, 20)                                                                                            \
 	X(lb_reply_key, 16)                                                                                            \
 	X(lb_reply, 8)                                                                                                 \
 	X(lb_probe, 16)

@@ -51,6 +51,15 @@ struct {
 	__type(value, struct lb_decap);
 } lb_decaps SEC(".maps");
 
+/* See struct lb_guard_key; value is unused. Empty unless an aggregate is announced, and then a lookup costs next to nothing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct lb_guard_key);
+	__type(value, __u32);
+} lb_guards SEC(".maps");
+
 /* Written by the ingress program, read by the egress program. Least recently used entries make room for new ones. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -52,6 +52,7 @@ from announcer.model.steps import (
     Drain,
     EndOfRib,
     RemoveFrontend,
+    UnguardAggregate,
     Verify,
     Withdraw,
 )
@@ -100,12 +101,14 @@ class Promise(RuleBasedStateMachine):
         self.eager = False
         self._start_agent()
 
-    @initialize(working=st.booleans(), eager=st.booleans(), peers=st.sampled_from([PEERS[:1], PEERS]))
-    def begin(self, working: bool, eager: bool, peers: tuple[str, ...]) -> None:
+    @initialize(
+        working=st.booleans(), eager=st.booleans(), peers=st.sampled_from([PEERS[:1], PEERS]), aggregate=st.booleans()
+    )
+    def begin(self, working: bool, eager: bool, peers: tuple[str, ...], aggregate: bool) -> None:
         """Most of what can go wrong goes wrong in a system that works, so most runs begin with one."""
         self.eager = eager
         if working:
-            self.edit_config(peers, aggregate=False)
+            self.edit_config(peers, aggregate)
             for name in NAMES[:2]:
                 self.put_service(name, local=False, two_ports=False)
                 self.put_endpoints(name, ready=[True, True], here=True)
@@ -322,6 +325,7 @@ class Promise(RuleBasedStateMachine):
                     continue
                 served = [_vip(service) for service in NAMES if _vip(service) in nlri]
                 assert any(self.kernel.serves(vip) for vip in served), f"{name} holds {nlri}, nothing serves it"
+                assert nlri.prefixlen == 32 or nlri in self.kernel.guards, f"{name} holds {nlri}, unused addresses loop"
 
     def _forget_unreachable(self) -> None:
         """A helper that lost its session and was taken out of the bgp-config keeps what it holds for the restart time.
@@ -352,6 +356,8 @@ class Promise(RuleBasedStateMachine):
             self.speaker.expire_stale(self.now)
         desired = self._desired()
         assert self.kernel.entries == desired.frontends
+        aggregates = {nlri for rib in desired.rib.values() for nlri in rib if nlri.prefixlen < 32} - {POD_CIDR}
+        assert self.kernel.guards == aggregates
         for name in desired.neighbors:
             held = self.speaker.routers[name].routes
             assert held == {nlri: wish.route for nlri, wish in desired.rib[name].items()}
@@ -397,7 +403,14 @@ def _impatient(desired: Desired, observed: Observed, now: float) -> tuple[AnySte
     return tuple(step for step in steps if not isinstance(step, AwaitSent | Drain))
 
 
-@pytest.mark.parametrize("wrong", [_teardown_first, _announce_first, _impatient])
+def _unguarded(desired: Desired, observed: Observed, now: float) -> tuple[AnyStep, ...]:
+    """A plan that lets the guard of an aggregate go as soon as the aggregate is not wished for any more."""
+    wished = {nlri for rib in desired.rib.values() for nlri in rib}
+    idle = [UnguardAggregate(lane="early", prefix=prefix) for prefix in observed.datapath.guards - wished]
+    return (*idle, *plan_package.plan(desired, observed, now))
+
+
+@pytest.mark.parametrize("wrong", [_teardown_first, _announce_first, _impatient, _unguarded])
 def test_the_machine_catches_a_wrong_order(wrong: Planner) -> None:
     """Negative control: plans with a wrong order must be found out, or the test above proves nothing."""
 
@@ -405,5 +418,5 @@ def test_the_machine_catches_a_wrong_order(wrong: Planner) -> None:
         planner = staticmethod(wrong)
 
     first_bug = settings(MACHINE_SETTINGS, report_multiple_bugs=False, phases=(Phase.generate,))
-    with pytest.raises(AssertionError, match="nothing serves it"):
+    with pytest.raises(AssertionError, match=r"nothing serves it|unused addresses loop"):
         run_state_machine_as_test(Wrong, settings=first_bug)

@@ -20,8 +20,10 @@ from announcer.model.steps import (
     AttachDevices,
     ConfigureNeighbors,
     EndOfRib,
+    GuardAggregate,
     ProgramFrontend,
     RemoveFrontend,
+    UnguardAggregate,
     Verify,
     Withdraw,
 )
@@ -32,13 +34,14 @@ class Kernel:
     """Entries, and whether packets reach them."""
 
     entries: dict[FrontendKey, Frontend] = field(default_factory=dict)
+    guards: set[IPNetwork] = field(default_factory=set)
     attached: bool = False
     full: bool = False
     refuses_attach: bool = False
 
     def observe(self) -> DatapathObserved:
         device = DeviceObserved(name="eth0", ifindex=2, hook=Hook.XDP_NATIVE, attached=self.attached)
-        return DatapathObserved(devices={"eth0": device}, frontends=dict(self.entries))
+        return DatapathObserved(devices={"eth0": device}, frontends=dict(self.entries), guards=frozenset(self.guards))
 
     def serves(self, vip: IPAddress) -> bool:
         return self.attached and any(f.backends for key, f in self.entries.items() if key.vip == vip)
@@ -52,6 +55,14 @@ class Kernel:
                 if self.full and frontend.key not in self.entries:
                     return _outcome(step, False, "map is full")
                 self.entries[frontend.key] = frontend
+                return _outcome(step, True)
+            case GuardAggregate(prefix=prefix):
+                if self.full and prefix not in self.guards:
+                    return _outcome(step, False, "map is full")
+                self.guards.add(prefix)
+                return _outcome(step, True)
+            case UnguardAggregate(prefix=prefix):
+                self.guards.discard(prefix)
                 return _outcome(step, True)
             case RemoveFrontend(key=key):
                 self.entries.pop(key, None)

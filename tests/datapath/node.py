@@ -23,7 +23,7 @@ NODE = IPv4Address("192.168.1.21")
 CLIENT = IPv4Address("198.51.100.10")
 LOCAL = Backend(IPv4Address("10.244.1.10"), 8080, True)
 REMOTE = Backend(IPv4Address("10.244.2.10"), 8080, False)
-SMALL = Limits(frontends=16, vips=8, row_pages=16, backends=64, decaps=16, replies=64, rest=0.0)
+SMALL = Limits(frontends=16, vips=8, row_pages=16, backends=64, decaps=16, guards=8, replies=64, rest=0.0)
 DEADLINE = 10.0
 
 T = TypeVar("T")

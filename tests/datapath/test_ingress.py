@@ -316,6 +316,7 @@ def test_the_program_and_python_choose_the_same_backend(wire: Wire) -> None:
 def test_every_reason_of_the_ingress_program_is_known_to_these_tests(wire: Wire) -> None:
     here = {reason for reason, _ in DROPPED.values()} | {"not_ours", "local", "remote_tx", "decapsulated"}
     conditions = {"remote_redirect", "no_route", "no_neighbour", "forwarding_off", "bad_row"}  # test_conditions
+    conditions |= {"unassigned"}  # test_guard
     elsewhere = {"reply", "reply_fragment", "reply_error"}  # test_egress
     never_seen = {"no_headroom", "no_reply_entry"}  # the kernel would have to fail
     assert here | conditions | elsewhere | never_seen == {str(reason) for reason in PacketReason}

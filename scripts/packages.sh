@@ -38,10 +38,12 @@ missing_packages() (
     need llvm-strip llvm
     need gcc gcc
     need make make
+    need readelf binutils
     need ip iproute2
     need tc iproute2
     need ethtool ethtool
     need nsenter util-linux
+    need tcpdump tcpdump
     need bird bird2
     need vtysh frr
     need_file /usr/lib/frr/bgpd frr

@@ -37,7 +37,7 @@ static __always_inline bool is_forwarded(struct xdp_md *ctx, struct bpf_fib_look
 static __always_inline enum lb_reason guard(struct xdp_md *ctx)
 {
 	void *data = packet_data(ctx), *end = packet_data_end(ctx);
-	struct lb_guard_key key = { .prefix_length = 128 };
+	struct lb_guard_key key = {};
 	struct bpf_fib_lookup fib = { .ifindex = ctx->ingress_ifindex };
 	struct ethhdr *eth = data;
 
@@ -64,6 +64,7 @@ static __always_inline enum lb_reason guard(struct xdp_md *ctx)
 	} else {
 		return LB_not_ours;
 	}
+	key.prefix_length = 128;
 	if (!bpf_map_lookup_elem(&lb_guards, &key) || !is_forwarded(ctx, &fib))
 		return LB_not_ours;
 	return LB_unassigned;

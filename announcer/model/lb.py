@@ -39,10 +39,17 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True):
 
     ``backends`` is sorted and without duplicates, so that equal sets compare equal. An empty set is a real state:
     the address is ours, nothing serves this port, packets to it are dropped and counted.
+
+    ``terminating``: backends that take no new connections and keep those that they have (KEP-1669), sorted, none of
+    them in ``backends``. One that is in neither is gone: its connections are lost whatever is done.
+
+    ``affinity``: the backend is chosen by the client's address alone (``sessionAffinity: ClientIP``).
     """
 
     key: FrontendKey
     backends: tuple[Backend, ...] = ()
+    terminating: tuple[Backend, ...] = ()
+    affinity: bool = False
 
 
 class Hook(StrEnum):

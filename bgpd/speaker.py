@@ -117,11 +117,13 @@ class Speaker:
         """A planned exit: peers are told before sessions end, or with graceful restart they would keep it all."""
         log.info("planned exit: withdrawing everything")
         await self.hand.close()
+        told = [peer for peer in self.core.peers.values() if peer.established and peer.rib.holds_any]
         for peer in self.core.peers.values():
             peer.rib.unwant_all()
         self._kick.set()
         if not await self.until(self.core.nothing_held, self.settings.exit_deadline):
             log.error("not every peer has received its withdrawals in %.1f s", self.settings.exit_deadline)
+        await self.until(lambda: not any(peer.established for peer in told), self.settings.exit_settle)
 
 
 def _lock(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""SIGKILL of the whole speaker under graceful restart (RFC 4724): the router's FIB never loses the route."""
+"""The whole speaker ends, killed or as planned, and what the router's kernel holds meanwhile."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from announcer.model.steps import Announce, EndOfRib
 from tests.bgpd.interop import Interop, interop, neighbor, route
-from tests.lab import Lab, RouteJournal, until
+from tests.lab import FibPoll, Lab, RouteJournal, until
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
@@ -16,24 +16,44 @@ VIP = "203.0.113.10/32"
 @pytest.mark.parametrize("router", ["bird", "frr"])
 @pytest.mark.parametrize("seconds", [120, None], ids=["graceful", "control"])
 def test_a_killed_speaker_comes_back(router: str, seconds: int | None) -> None:
+    """Under graceful restart (RFC 4724) the FIB never loses the route, looked at every 20 ms."""
     with (
         Lab(router, nodes=1, pods=0) as lab,  # type: ignore[arg-type]
         interop(lab) as made,
     ):
         bring_up(made, seconds)
         until(lambda: VIP in lab.router.fib(), "the route stands in the router's kernel")
-        with RouteJournal(lab.router) as journal:
+        with RouteJournal(lab.router) as journal, FibPoll(lab.router, VIP) as poll:
             made.kill_speaker()
             until(lambda: "Established" not in lab.router.sessions().values(), "the router lost the session")
             made.speaker = made.start_speaker()
             made.new_agent()
             bring_up(made, seconds)
             until(lambda: VIP in lab.router.fib(), "the route is there")
+            seen = poll.stop()
             actions = [change.action for change in journal.changes(VIP)]
+        assert seen.looks > 20, seen
         if seconds is None:
             assert "deleted" in actions, "without graceful restart the route must go, or this test sees nothing"
+            assert seen.missing > 0, seen
         else:
             assert "deleted" not in actions
+            assert seen.missing == 0, seen
+
+
+@pytest.mark.parametrize("router", ["bird", "frr"])
+@pytest.mark.parametrize("seconds", [120, None], ids=["graceful", "plain"])
+def test_a_planned_stop_is_over_only_when_the_router_has_no_route(router: str, seconds: int | None) -> None:
+    """Not only in the router's BGP: in its kernel, at the moment the process is gone."""
+    with (
+        Lab(router, nodes=1, pods=0) as lab,  # type: ignore[arg-type]
+        interop(lab) as made,
+    ):
+        bring_up(made, seconds)
+        until(lambda: VIP in lab.router.fib(), "the route stands in the router's kernel")
+        made.speaker.terminate()
+        assert made.speaker.wait(timeout=20) == 0
+        assert VIP not in lab.router.fib()
 
 
 def bring_up(made: Interop, graceful_restart: int | None) -> None:

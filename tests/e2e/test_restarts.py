@@ -9,11 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from bgpd import wire
+from tests.bgpd.capture import Capture
 from tests.e2e.cluster import VIP, Cluster, frontends_in_kernel, speaker_pid
-from tests.lab import RouteJournal, SteadyTraffic, send, until
+from tests.lab import FibPoll, RouteJournal, SteadyTraffic, send, until
 from tests.lab.agents import LOCKSTEP, NodeAgent
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
+
+
+def on_the_wire(running: Cluster) -> Capture:
+    """Every BGP message between the first node and the router from now on."""
+    router = running.lab.router
+    return Capture(router.netns, running.agents[0].node.name, router.folder / "bgp.pcap")
 
 
 def _since(agent: NodeAgent) -> str:
@@ -26,8 +34,10 @@ def _since(agent: NodeAgent) -> str:
 def test_the_agent_dies_and_comes_back_and_nothing_moves(running: Cluster, way: str) -> None:
     agent = running.agents[0]
     since = _since(agent)
+    capture = on_the_wire(running)
     with (
         RouteJournal(running.lab.router) as journal,
+        FibPoll(running.lab.router, agent.node.pod_cidr) as poll,
         SteadyTraffic(running.lab.client, f"{VIP}:80", rate=300) as steady,
     ):
         (agent.kill if way == "kill" else agent.terminate)()
@@ -37,6 +47,10 @@ def test_the_agent_dies_and_comes_back_and_nothing_moves(running: Cluster, way: 
         until(lambda: (agent.vip(VIP).get("proof") or {}).get("ok"), "the VIP is proven again")
         outcome = steady.stop()
         changes = journal.changes()
+        seen = poll.stop()
+    said = {message.kind for message in capture.stop()}
+    assert said <= {wire.KEEPALIVE}, "not one BGP message besides KEEPALIVE"
+    assert seen.missing == 0, seen
     assert (while_away.ok, while_away.failed) == (200, 0), while_away
     assert set(while_away.backends) == {"n1p1", "n1p2", "n2p1", "n2p2"}
     assert outcome.failed == 0, outcome
@@ -48,13 +62,16 @@ def test_the_agent_dies_and_comes_back_and_nothing_moves(running: Cluster, way: 
 def test_control_killing_the_speaker_as_well_is_seen(running: Cluster) -> None:
     """Negative control: without the part that outlives the agent the routes do go, and the journal shows it."""
     agent = running.agents[0]
-    with RouteJournal(running.lab.router) as journal:
+    capture = on_the_wire(running)
+    with RouteJournal(running.lab.router) as journal, FibPoll(running.lab.router, agent.node.pod_cidr) as poll:
         agent.kill()
         os.kill(speaker_pid(agent), signal.SIGKILL)
         until(lambda: running.next_hops == {running.lab.nodes[1].address}, "the router lost n1")
         agent.start()
         running.await_vip()
         assert journal.changes(), "a change of routes does not escape the journal"
+        assert poll.stop().missing > 0, "nor does it escape who looks at the FIB"
+    assert {wire.OPEN, wire.UPDATE} <= {message.kind for message in capture.stop()}, "nor do messages the capture"
 
 
 def test_a_killed_speaker_is_replaced_and_everything_announced_again(running: Cluster) -> None:

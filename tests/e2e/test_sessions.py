@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, cluster, speaker_pid
-from tests.lab import RouteJournal, SteadyTraffic, send, until
+from tests.lab import FibPoll, RouteJournal, SteadyTraffic, send, until
 from tests.lab.plan import SessionOptions
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
@@ -135,7 +135,11 @@ def test_with_graceful_restart_a_killed_speaker_costs_no_route_and_no_request(ru
     until(lambda: agent.status()["peers"][0]["sessions"] > before["sessions"], "the session was reset", 15)
     running.await_vip()
     lab = running.lab
-    with RouteJournal(lab.router) as journal, SteadyTraffic(lab.client, f"{VIP}:80", rate=200) as steady:
+    with (
+        RouteJournal(lab.router) as journal,
+        FibPoll(lab.router, agent.node.pod_cidr) as poll,
+        SteadyTraffic(lab.client, f"{VIP}:80", rate=200) as steady,
+    ):
         killed = speaker_pid(agent)
         os.kill(killed, signal.SIGKILL)
         until(lambda: agent.vip(VIP).get("state") != "Announced", "the agent knows", 10)
@@ -143,6 +147,8 @@ def test_with_graceful_restart_a_killed_speaker_costs_no_route_and_no_request(ru
         assert speaker_pid(agent) != killed
         outcome = steady.stop()
         changes = journal.changes()
+        seen = poll.stop()
     assert outcome.failed == 0, outcome
+    assert seen.missing == 0, seen
     assert [change for change in changes if change.action == "deleted"] == []
     assert all(agent.node.address in change.next_hops for change in changes if change.prefix == VIP_ROUTE), changes

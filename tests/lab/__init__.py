@@ -1,5 +1,6 @@
 """The network laboratory; see :mod:`tests.lab.lab`."""
 
+from tests.lab.fib_poll import FibPoll, FibSeen
 from tests.lab.host import Host
 from tests.lab.journal import RouteChange, RouteJournal
 from tests.lab.lab import Lab, Node, Pod
@@ -9,6 +10,8 @@ from tests.lab.router import RibPath, Router
 from tests.lab.traffic import SteadyTraffic, Traffic, send
 
 __all__ = [
+    "FibPoll",
+    "FibSeen",
     "Host",
     "Lab",
     "LabError",

@@ -1,0 +1,97 @@
+"""Looks at a host's FIB every 20 ms: was this route there all the time?
+
+The journal (``tests.lab.journal``) hears every change that the kernel tells; this looks at the table itself, as a
+packet would find it. Run as a program it does the looking, inside the host's namespace: /proc/net is the reader's.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from ipaddress import IPv4Network
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+from tests.lab.host import Host, Process
+
+INTERVAL_S = 0.02
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class FibSeen(msgspec.Struct, frozen=True):
+    """``looks``: how many. ``missing``: how many of them found no route. ``first_missing``: Unix time of the first."""
+
+    looks: int
+    missing: int
+    first_missing: float | None
+
+
+class FibPoll:
+    """``with FibPoll(lab.router, prefix) as poll:`` looks until :meth:`stop`."""
+
+    def __init__(self, host: Host, prefix: str) -> None:
+        """IPv4 only, as /proc/net/route is."""
+        self._host = host
+        self._prefix = prefix
+        self._process: Process | None = None
+
+    def __enter__(self) -> FibPoll:
+        """Start; the first look has been done when this returns."""
+        argv: list[str | Path] = [sys.executable, "-m", "tests.lab.fib_poll", self._prefix]
+        self._process = self._host.popen(argv, stdin=-1, stdout=-1, cwd=ROOT)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "looking\n"
+        return self
+
+    def stop(self) -> FibSeen:
+        """End, and say what was seen."""
+        assert self._process is not None
+        said, _ = self._process.communicate("", timeout=10)
+        return msgspec.json.decode(said, type=FibSeen)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End it if a test did not get that far."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+def has_route(table: str, prefix: str) -> bool:
+    """True if ``table``, the text of /proc/net/route, holds a route to ``prefix`` that leads through a next hop."""
+    network = IPv4Network(prefix)
+    destination, mask = (f"{int.from_bytes(a.packed, sys.byteorder):08X}" for a in (network[0], network.netmask))
+    rows = (line.split() for line in table.splitlines()[1:])
+    return any(row[1] == destination and row[7] == mask and row[2] != "00000000" for row in rows)
+
+
+def _await_end(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
+
+
+def main() -> None:
+    """Look at the route to the prefix given until standard input ends; then print what was seen as JSON."""
+    prefix = sys.argv[1]
+    stop = threading.Event()
+    threading.Thread(target=_await_end, args=(stop,), daemon=True).start()
+    looks = missing = 0
+    first: float | None = None
+    table = Path("/proc/net/route")
+    while not stop.is_set():
+        there = has_route(table.read_text(), prefix)
+        looks += 1
+        if not there:
+            missing += 1
+            first = first or time.time()
+        if looks == 1:
+            print("looking", flush=True)
+        stop.wait(INTERVAL_S)
+    print(json.dumps({"looks": looks, "missing": missing, "first_missing": first}))
+
+
+if __name__ == "__main__":
+    main()

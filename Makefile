@@ -7,7 +7,7 @@ ROUTER ?= bird
 KERNELS ?= 6.1
 export PYTHON
 
-.PHONY: help setup build demo test lint format test-unit test-root test-kernels lock clean root-only
+.PHONY: help setup build kube demo test lint format test-unit test-kube test-root test-kernels lock clean root-only
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,10 @@ build: setup ## the same as setup: it ends with the BPF objects
 demo: root-only setup ## run the main job in network namespaces (ROUTER=bird or frr)
 	@$(BIN)/lockstep demo --router $(ROUTER)
 
-test: root-only setup lint ## check the code and run all tests
+kube: setup ## build the kube-apiserver, etcd and helm of the tests (once)
+	@scripts/kube.sh
+
+test: root-only setup lint kube ## check the code and run all tests
 	@$(PYTEST) tests
 
 lint: ## ruff, mypy, import rules
@@ -34,10 +37,13 @@ format: ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-test-unit: setup ## tests that need no root
-	@$(PYTEST) tests -m 'not root and not lab'
+test-unit: setup ## tests that need no root and no API server
+	@$(PYTEST) tests -m 'not root and not lab and not kube'
 
-test-root: root-only setup ## tests with network namespaces, BPF and real routers
+test-kube: root-only setup kube ## tests with a real kube-apiserver and etcd
+	@$(PYTEST) tests -m kube
+
+test-root: root-only setup kube ## tests with network namespaces, BPF and real routers
 	@$(PYTEST) tests -m 'root or lab'
 
 test-kernels: root-only setup ## datapath tests in virtual machines (KERNELS="6.1 6.12")

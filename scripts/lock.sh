@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Compiles the three locks from pyproject.toml, and the one of the tests on other kernels. They hold names, versions and
-# hashes, and no address: where packages come from is the business of the machine that installs them.
+# Compiles the three locks from pyproject.toml, the one of the tests on other kernels, and that of the Go which builds
+# Kubernetes for the tests. They hold names, versions and hashes, and no address: where packages come from is the business
+# of the machine that installs them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -18,7 +19,8 @@ echo "uv" | "${compile[@]}" - --output-file requirements-bootstrap.lock
 "${compile[@]}" pyproject.toml --extra kube --output-file requirements.lock
 "${compile[@]}" pyproject.toml --extra kube --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 "${compile[@]}" tests/kernels/requirements.in --output-file tests/kernels/requirements.lock
+"${compile[@]}" tests/kube/requirements.in --output-file tests/kube/requirements.lock
 
-if grep -nE 'https?:|file:|--find-links|--index|--extra-index|/(opt|work|root|home|tmp)/' requirements*.lock tests/kernels/*.lock; then
+if grep -nE 'https?:|file:|--find-links|--index|--extra-index|/(opt|work|root|home|tmp)/' requirements*.lock tests/kernels/*.lock tests/kube/*.lock; then
     die "a lock names a host or a path (see above)" "remove the setting that brought it in, then run: make lock"
 fi

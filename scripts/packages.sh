@@ -46,6 +46,8 @@ missing_packages() (
     need tcpdump tcpdump
     need bird bird2
     need vtysh frr
+    need openssl openssl
+    need setpriv util-linux
     need_file /usr/lib/frr/bgpd frr
     need_file /usr/include/bpf/libbpf.h libbpf-dev
     need_file /usr/include/libelf.h libelf-dev

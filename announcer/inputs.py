@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from announcer.allocate import allocate
 from announcer.config import KEY, parse_config_map
 from announcer.config.types import Config
+from announcer.ipam import allocate
 from announcer.model.errors import ConfigProblem
 from announcer.model.net import IPAddress
 from announcer.model.objects import ConfigMap, KubeObject, ObjectKey, Service

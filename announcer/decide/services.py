@@ -8,6 +8,7 @@ import msgspec
 
 from announcer.config.types import Config
 from announcer.model.desired import Reason, ServiceDecision
+from announcer.model.names import LOAD_BALANCER_CLASS
 from announcer.model.net import IPAddress, Protocol
 from announcer.model.objects import ObjectKey, Service
 from announcer.snapshot import Snapshot
@@ -42,7 +43,7 @@ def _decide(snapshot: Snapshot, config: Config, service: Service, reserved: dict
     if service.type != "LoadBalancer":
         detail = f"type is {service.type}"
         return ServiceDecision(key=key, reason=Reason.NOT_LOAD_BALANCER, detail=detail)
-    if service.load_balancer_class:
+    if service.load_balancer_class not in ("", LOAD_BALANCER_CLASS):
         detail = f"loadBalancerClass {service.load_balancer_class!r} belongs to another controller"
         return ServiceDecision(key=key, reason=Reason.CLASS_NOT_OURS, detail=detail)
     vips = service.ingress or snapshot.allocated.get(key, ())

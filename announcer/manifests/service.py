@@ -13,6 +13,16 @@ from announcer.yamltree import shown
 E = TypeVar("E", bound=StrEnum)
 
 
+class Family(StrEnum):
+    """One of ``Service.spec.ipFamilies``."""
+
+    IPV4 = "IPv4"
+    IPV6 = "IPv6"
+
+
+_FAMILIES = {Family.IPV4: 4, Family.IPV6: 6}
+
+
 def service(field: Field, key: ObjectKey) -> Service:
     """The Service in ``field``, with the defaults that the API server would have filled in."""
     spec = field.get("spec")
@@ -25,7 +35,10 @@ def service(field: Field, key: ObjectKey) -> Service:
         labels=metadata.get("labels").texts(),
         annotations=metadata.get("annotations").texts(),
         type=spec.get("type").text() or "ClusterIP",
+        selector=spec.get("selector").texts(),
         cluster_ips=_cluster_ips(spec),
+        ip_families=tuple(_FAMILIES[one_of(item, Family.IPV4)] for item in spec.get("ipFamilies").items()),
+        ip_family_policy=spec.get("ipFamilyPolicy").text(),
         ports=tuple(_port(item) for item in spec.get("ports").items()),
         external_traffic_policy=one_of(spec.get("externalTrafficPolicy"), TrafficPolicy.CLUSTER),
         load_balancer_class=spec.get("loadBalancerClass").text(),

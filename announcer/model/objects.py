@@ -79,14 +79,18 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """core/v1 Service.
 
     ``ingress`` is ``status.loadBalancer.ingress[].ip``; ``requested`` is ``spec.loadBalancerIP`` (empty: any address
-    will do); ``type`` is kept as text because all that matters is whether it is ``LoadBalancer``.
+    will do); ``type`` is kept as text because all that matters is whether it is ``LoadBalancer``. ``ip_families`` are
+    IP versions.
     """
 
     key: ObjectKey
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     type: str = "ClusterIP"
+    selector: dict[str, str] = {}
     cluster_ips: tuple[IPAddress, ...] = ()
+    ip_families: tuple[int, ...] = ()
+    ip_family_policy: str = ""
     ports: tuple[ServicePort, ...] = ()
     external_traffic_policy: TrafficPolicy = TrafficPolicy.CLUSTER
     load_balancer_class: str = ""

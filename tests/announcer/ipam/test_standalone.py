@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from announcer.allocate import POOL_ANNOTATION, SHARE_ANNOTATION, Allocation, allocate
 from announcer.config import Config, parse
+from announcer.ipam import Allocation, allocate
 from announcer.model.desired import Reason
 from announcer.model.net import IPAddress, Protocol
 from announcer.model.objects import ObjectKey, Service, ServicePort
+
+POOL_ANNOTATION = "metallb.universe.tf/address-pool"
+SHARE_ANNOTATION = "metallb.universe.tf/allow-shared-ip"
 
 CONFIG = """\
 peers:

@@ -1,0 +1,20 @@
+"""Names of ours in the Kubernetes API: annotations, conditions, the class of load balancer.
+
+The prefix is a plain word: Kubernetes takes any DNS subdomain, and we own no domain that it could be.
+"""
+
+from __future__ import annotations
+
+PREFIX = "lockstep/"
+
+#: ``spec.loadBalancerClass`` of a Service that is ours for certain; one without a class is ours too.
+LOAD_BALANCER_CLASS = PREFIX + "bgp"
+
+#: Annotations of a Service: addresses that it wants (comma-separated), the pool that they should come from, and the
+#: group with which it shares them.
+ADDRESSES_ANNOTATION = PREFIX + "addresses"
+POOL_ANNOTATION = PREFIX + "address-pool"
+SHARE_ANNOTATION = PREFIX + "allow-shared-ip"
+
+#: The condition of a Service that says whether it has its addresses, and that they came from us.
+ALLOCATED_CONDITION = PREFIX + "AddressAllocated"

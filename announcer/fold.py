@@ -6,12 +6,16 @@ add the two things that cannot be read back: when a VIP was last proven, and unt
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from announcer.model.lb import Proof
 from announcer.model.net import IPAddress
 from announcer.model.observed import BgpObserved, DatapathObserved, Observed, Outcome, OutcomeState
-from announcer.model.steps import Drain, ProgramFrontend, Verify
+from announcer.model.steps import Announce, Drain, ProgramFrontend, Shed, Verify
+
+T = TypeVar("T")
 
 Event = DatapathObserved | BgpObserved | Outcome
 
@@ -23,14 +27,14 @@ def fold(observed: Observed, event: Event, now: float) -> Observed:
     """
     match event:
         case DatapathObserved():
-            return _fold_datapath(observed, event)
+            return _fold_datapath(observed, event, now)
         case BgpObserved():
             return msgspec.structs.replace(observed, bgp=event)
         case Outcome():
             return _fold_outcome(observed, event, now)
 
 
-def _fold_datapath(observed: Observed, seen: DatapathObserved) -> Observed:
+def _fold_datapath(observed: Observed, seen: DatapathObserved, now: float) -> Observed:
     """Proofs and drains of a VIP that has no entries left are forgotten: nothing outlives its object.
 
     A read-back that failed says nothing about entries, so nothing is forgotten on its strength.
@@ -38,12 +42,20 @@ def _fold_datapath(observed: Observed, seen: DatapathObserved) -> Observed:
     if seen.problem:
         return msgspec.structs.replace(observed, datapath=seen)
     present = {key.vip for key in seen.frontends}
+    unknown = observed.last_arrival is None  # a new agent: packets may have come just before it looked
+    arrived = unknown or seen.arrivals != observed.datapath.arrivals
     return msgspec.structs.replace(
         observed,
         datapath=seen,
-        proofs={vip: proof for vip, proof in observed.proofs.items() if vip in present},
-        draining={vip: until for vip, until in observed.draining.items() if vip in present},
+        proofs=_only(present, observed.proofs),
+        draining=_only(present, observed.draining),
+        shedding=_only(present, observed.shedding),
+        last_arrival=now if arrived else observed.last_arrival,
     )
+
+
+def _only(present: set[IPAddress], values: dict[IPAddress, T]) -> dict[IPAddress, T]:
+    return {vip: value for vip, value in values.items() if vip in present}
 
 
 def _fold_outcome(observed: Observed, outcome: Outcome, now: float) -> Observed:
@@ -56,6 +68,12 @@ def _fold_outcome(observed: Observed, outcome: Outcome, now: float) -> Observed:
             return _fold_proof(observed, frontend.key.vip, failed)
         case Drain(vip=vip, until=until) if outcome.state is OutcomeState.WAITING:
             return msgspec.structs.replace(observed, draining={**observed.draining, vip: until})
+        case Shed(vip=vip, until=until) if outcome.state is OutcomeState.WAITING:
+            return msgspec.structs.replace(observed, shedding={**observed.shedding, vip: until})
+        case Announce(lane=lane) if outcome.state is not OutcomeState.FAILED:
+            # Packets may come again, so whatever drain was over has to begin anew.
+            draining = {vip: until for vip, until in observed.draining.items() if str(vip) != lane}
+            return msgspec.structs.replace(observed, draining=draining)
     return observed
 
 

@@ -41,6 +41,7 @@ def absorb(snapshot: Snapshot, event: Replace, config: ConfigView, *, standalone
         services=index.services,
         slices=index.slices,
         secrets=index.secrets,
+        drain=snapshot.drain,
     )
     return with_config(seen, config, standalone=standalone)
 

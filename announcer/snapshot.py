@@ -71,7 +71,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     ``complete`` False: the source was read, but some of it could not be understood and no earlier good state of that
     part is known. What is missing then is missing in the reading, not in the world.
     ``allocated``: addresses that this agent's own allocator gave, for Services that nobody else gave any (standalone).
-    ``refused``: for Services that it could give none, why.
+    ``refused``: for Services that it could give none, why. ``drain``: on whose word, given on this node itself, it is
+    to be taken out of service; empty if nobody said so.
     """
 
     revision: int
@@ -85,6 +86,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[ObjectKey, Secret] = {}
     allocated: Mapping[ObjectKey, tuple[IPAddress, ...]] = {}
     refused: Mapping[ObjectKey, str] = {}
+    drain: str = ""
 
     @property
     def node(self) -> Node | None:

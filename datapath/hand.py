@@ -44,6 +44,9 @@ from datapath.uninstall import uninstall
 
 log = logging.getLogger(__name__)
 
+#: How packets end that a router sent here for a VIP and that went on to a backend.
+BALANCED = (PacketReason.LOCAL, PacketReason.REMOTE_TX, PacketReason.REMOTE_REDIRECT)
+
 
 class Datapath:
     """The forwarding hand of this node (``announcer.model.hands.DatapathHand``)."""
@@ -124,6 +127,7 @@ class Datapath:
                 frontends={key: Frontend(key=key, backends=held.backends) for key, held in contents.frontends.items()},
                 damaged=damage.find(contents, self._loaded.maps, self._nexthops, self._tables.remote_backends()),
                 maps=self._tables.usage(),
+                arrivals=sum(self.counters()[reason] for reason in BALANCED),
             )
         except TargetError as error:
             return DatapathObserved(problem=str(error))

@@ -22,6 +22,8 @@ _COMMANDS = {
     "explain": "announcer.cli.explain:explain",
     "routes": "announcer.cli.routes:routes",
     "plan": "announcer.cli.plan:plan",
+    "drain": "announcer.cli.drain:drain",
+    "undrain": "announcer.cli.drain:undrain",
     "trace": "announcer.cli.trace:trace",
     "uninstall": "announcer.cli.uninstall:uninstall",
 }

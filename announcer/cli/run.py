@@ -54,6 +54,13 @@ from announcer.run.settings import DEFAULT_BPFFS, DEFAULT_STATUS_LISTEN, AgentSe
     show_default=True,
     help="Start `lockstep speaker` when none answers.",
 )
+@click.option(
+    "--drain-on-exit",
+    type=click.FloatRange(min=0),
+    default=None,
+    metavar="SECONDS",
+    help="On SIGTERM drain this node first, for so long at most. For a planned exit, not for an upgrade.",
+)
 def run(
     source: str,
     node_name: str,
@@ -63,10 +70,12 @@ def run(
     status_listen: tuple[str, ...],
     devices: str,
     spawn_speaker: bool,
+    drain_on_exit: float | None,
 ) -> None:
     """Run the agent: announce what this node can serve, and serve what it announces.
 
-    SIGTERM ends the agent alone. Forwarding and BGP sessions go on, and the next agent picks them up.
+    SIGTERM ends the agent alone. Forwarding and BGP sessions go on, and the next agent picks them up; with
+    --drain-on-exit the routes to VIPs are taken back first, in order.
     """
     from announcer.run.main import StartError, run_agent
 
@@ -80,6 +89,7 @@ def run(
         devices=None if devices == "auto" else tuple(name for name in devices.split(",") if name),
         status_listen=status_listen,
         spawn_speaker=spawn_speaker,
+        drain_on_exit=drain_on_exit,
     )
     set_up_logging()
     try:

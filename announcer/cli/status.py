@@ -58,6 +58,8 @@ def _head(seen: dict[str, Any]) -> Text:
     synced = seen["sources"]["synced"]
     text.append("  sources ")
     text.append("synced" if synced else "not synced", "green" if synced else "red")
+    if seen["drain"]["state"] != "none":
+        text.append(f"  {seen['drain']['state']} ({', '.join(seen['drain']['by'])})", "yellow")
     violations = seen["consistency"]["violations"]
     text.append("  consistency ")
     text.append(f"{violations} violations", "red" if violations else "green")

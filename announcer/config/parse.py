@@ -8,6 +8,7 @@ import msgspec
 
 from announcer.config.attributes import Known
 from announcer.config.communities import read_communities
+from announcer.config.drain import read_drain
 from announcer.config.peers import read_peers
 from announcer.config.pod_cidrs import read_pod_cidrs
 from announcer.config.pools import read_pools
@@ -24,7 +25,7 @@ MAX_BYTES = 1 << 20
 LIMITS = Limits(nodes=300_000, documents=100)
 
 KEYS = Keys(
-    served=("peers", "address-pools", "bgp-communities", "pod-cidrs"),
+    served=("peers", "address-pools", "bgp-communities", "pod-cidrs", "drain"),
     refused={
         "bfd-profiles": ("the BGP engine has no BFD", "remove it; a shorter hold-time notices a dead peer sooner")
     },
@@ -93,6 +94,7 @@ def _config(document: Document, problems: Problems) -> Config:
         pools=read_pools(fields.at("address-pools"), known),
         communities={name: value for name, value in aliases.items() if value is not None},
         pod_cidrs=read_pod_cidrs(fields.at("pod-cidrs"), known),
+        drain=read_drain(fields.at("drain")),
     )
 
 

@@ -33,7 +33,7 @@ def _selector(at: At) -> NodeSelector | None:
     label_map = fields.at("match-labels")
     if label_map is not None:
         for key, value in label_map.entries("labels"):
-            name = At(key, value.path, value.problems).read(_label_key)
+            name = At(key, value.path, value.problems).read(label_key)
             wanted = value.read(_label_value)
             if name is not None and wanted is not None:
                 labels[name] = wanted
@@ -47,7 +47,7 @@ def _expression(at: At) -> LabelExpression | None:
     fields = at.fields(_EXPRESSION)
     if fields is None:
         return None
-    key = fields.need("key", _label_key, "topology.kubernetes.io/zone")
+    key = fields.need("key", label_key, "topology.kubernetes.io/zone")
     operator = fields.need("operator", _operator, "In")
     values_at = fields.at("values")
     values = [item.read(_label_value) for item in values_at.items("values")] if values_at else []
@@ -68,7 +68,8 @@ def _operator(node: Node) -> Operator:
         raise WrongValue(f'"{shown(word)}" is not an operator', f"use one of {', '.join(Operator)}") from None
 
 
-def _label_key(node: Node) -> str:
+def label_key(node: Node) -> str:
+    """The key of a label or of a taint: a name, perhaps behind a prefix."""
     word = text(node)
     prefix, slash, name = word.rpartition("/")
     if not _NAME.fullmatch(name) or (slash and (len(prefix) > 253 or not _SUBDOMAIN.fullmatch(prefix))):

@@ -181,6 +181,18 @@ class PodCidrs(msgspec.Struct, frozen=True, kw_only=True):
     advertisement: Advertisement = Advertisement()
 
 
+class Drain(msgspec.Struct, frozen=True, kw_only=True):
+    """``drain``: when the Node object alone takes a node out of service.
+
+    ``on_cordon``: when it is marked unschedulable. ``taints``: keys of taints that do, besides ``lockstep/drain``.
+    ``floor``: how many nodes go on announcing a VIP though all of them are to drain.
+    """
+
+    on_cordon: bool = False
+    taints: tuple[str, ...] = ()
+    floor: int = 1
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A whole bgp-config. ``communities`` are the aliases of ``bgp-communities``; pools do not overlap."""
 
@@ -188,6 +200,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[Pool, ...] = ()
     communities: dict[str, Community] = {}
     pod_cidrs: PodCidrs = PodCidrs()
+    drain: Drain = Drain()
 
     def pool_of(self, address: IPAddress) -> Pool | None:
         """The pool in which ``address`` lies."""

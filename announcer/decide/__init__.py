@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import msgspec
 
+from announcer.decide.drain import decide_drain, shed_routes
 from announcer.decide.neighbors import select_neighbors
 from announcer.decide.pod_cidrs import decide_pod_cidrs
 from announcer.decide.routes import adj_rib_out
@@ -40,17 +41,22 @@ def decide(snapshot: Snapshot) -> Desired:
     claims = decide_services(snapshot, config)
     vips = decide_vips(snapshot, config, claims, neighbors)
     pod_cidrs = decide_pod_cidrs(snapshot.node, config.pod_cidrs, neighbors)
+    drain, decisions = decide_drain(snapshot, config, claims, vips.decisions)
+    rib = adj_rib_out(config, labels, neighbors, decisions, pod_cidrs)
+    undrained = adj_rib_out(config, labels, neighbors, vips.decisions, pod_cidrs) if drain is not None else rib
     return Desired(
         revision=snapshot.revision,
         synced=snapshot.synced,
         complete=snapshot.complete,
         neighbors={neighbor.name: neighbor for neighbor in neighbors},
         frontends=vips.frontends,
-        rib=adj_rib_out(config, labels, neighbors, vips.decisions, pod_cidrs),
-        vips=vips.decisions,
+        rib=rib,
+        vips=decisions,
         services={**claims.decisions, **_conflicts(claims, vips)},
         pod_cidrs=pod_cidrs,
         refused_peers=refused,
+        drain=drain,
+        shed=shed_routes(neighbors, undrained, rib) if drain is not None else {},
     )
 
 

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     PROTOCOL_NOT_SUPPORTED = "protocolNotSupported"
     CLASS_NOT_OURS = "classNotOurs"
     NODE_EXCLUDED = "nodeExcluded"
+    NODE_DRAINING = "nodeDraining"
     NO_PEERS = "noPeers"
     NOT_PROVEN = "notProven"
     DATAPATH_ERROR = "datapathError"
@@ -105,13 +106,24 @@ class DesiredRoute(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.vips) and self.route.nlri.prefixlen < self.route.nlri.max_prefixlen
 
 
+class NodeDrain(msgspec.Struct, frozen=True, kw_only=True):
+    """This node is to be taken out of service. ``by``: on whose word, for people.
+
+    ``kept``: VIPs that it goes on announcing all the same, because too few other nodes would be left to.
+    """
+
+    by: tuple[str, ...]
+    kept: tuple[IPAddress, ...] = ()
+
+
 class Desired(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that should be so on this node at one revision of the inputs.
 
     ``synced`` False: some source has not delivered its first complete state; nothing may be removed, announced or
     withdrawn on the strength of such a value. ``complete`` False: part of a source could not be understood, so what is
     here counts, but nothing may be concluded from what is not. ``rib``: per neighbor name, what its Adj-RIB-Out should
-    hold.
+    hold. ``shed``: what takes the place of a route that a neighbor holds before it is withdrawn for a drain: the same
+    with the community GRACEFUL_SHUTDOWN, so that a router finds another way while this one still works (RFC 8326).
     """
 
     revision: int
@@ -124,3 +136,5 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[ObjectKey, ServiceDecision] = {}
     pod_cidrs: tuple[PodCidrDecision, ...] = ()
     refused_peers: tuple[PeerRefusal, ...] = ()
+    drain: NodeDrain | None = None
+    shed: dict[str, dict[IPNetwork, Route]] = {}

@@ -18,8 +18,9 @@ class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
     ``devices``: every device that should carry our programs, whether or not it does. ``frontends``: the entries as they
     stand in the maps, their backends found by following the Maglev row. ``damaged``: entries that are there but wrong
     in themselves (a row that names a missing backend, a decapsulation entry that is gone), with what is wrong.
-    ``guards``: aggregates of which unassigned addresses are dropped. ``problem``: why nothing can be served at all
-    (programs not loaded), else empty.
+    ``guards``: aggregates of which unassigned addresses are dropped. ``arrivals``: packets that routers have sent here
+    for a VIP and that were balanced, since the maps were made; those that another node forwarded are not counted.
+    ``problem``: why nothing can be served at all (programs not loaded), else empty.
     """
 
     devices: dict[str, DeviceObserved] = {}
@@ -27,6 +28,7 @@ class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
     damaged: dict[FrontendKey, str] = {}
     guards: frozenset[IPNetwork] = frozenset()
     maps: dict[str, MapUsage] = {}
+    arrivals: int = 0
     problem: str = ""
 
     @property
@@ -46,13 +48,17 @@ class BgpObserved(msgspec.Struct, frozen=True, kw_only=True):
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Both sides, the latest proof of each VIP, and the VIPs that are being drained.
 
-    ``draining``: VIP to the CLOCK_MONOTONIC second at which its entries may go.
+    ``draining``: VIP to the CLOCK_MONOTONIC second at which its entries may go. ``shedding``: VIP to the second at
+    which its routes, marked for a graceful shutdown, may be withdrawn. ``last_arrival``: when the datapath was last
+    seen to have balanced a packet.
     """
 
     datapath: DatapathObserved = DatapathObserved()
     bgp: BgpObserved = BgpObserved()
     proofs: dict[IPAddress, Proof] = {}
     draining: dict[IPAddress, float] = {}
+    shedding: dict[IPAddress, float] = {}
+    last_arrival: float | None = None
 
 
 class OutcomeState(StrEnum):

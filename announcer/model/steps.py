@@ -117,6 +117,20 @@ class Drain(Step, frozen=True, tag="drain"):
     until: float
 
 
+class Shed(Step, frozen=True, tag="shed"):
+    """Go on in this lane only at ``until`` (CLOCK_MONOTONIC seconds): routers move to another way (RFC 8326)."""
+
+    vip: IPAddress
+    until: float
+
+
+class AwaitQuiet(Step, frozen=True, tag="await-quiet"):
+    """Go on in this lane only when the datapath has balanced no packet for a while, or at ``until`` at the latest."""
+
+    vip: IPAddress
+    until: float
+
+
 AnyStep = (
     AttachDevices
     | ProgramFrontend
@@ -130,4 +144,6 @@ AnyStep = (
     | EndOfRib
     | AwaitSent
     | Drain
+    | Shed
+    | AwaitQuiet
 )

@@ -16,6 +16,7 @@ A VIP goes through its lane like this::
 
     ProgramFrontend… ─> Verify ─> Announce…                                 into service
     Withdraw… ─> AwaitSent ─> Drain ─> ProgramFrontend…/RemoveFrontend…     out of service
+    Announce… (marked) ─> Shed ─> as above ─> AwaitQuiet ─> RemoveFrontend…  the node leaves, see ``drain``
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from __future__ import annotations
 from announcer.model.desired import Desired
 from announcer.model.observed import Observed
 from announcer.model.steps import AnyStep, AttachDevices, ConfigureNeighbors
+from announcer.plan.drain import drain_is_over
 from announcer.plan.end_of_rib import end_of_ribs
 from announcer.plan.guards import guard_lanes
-from announcer.plan.lanes import pod_cidr_lanes, stray_route_lanes, vip_lanes
+from announcer.plan.lanes import pod_cidr_lanes, stray_route_lanes
 from announcer.plan.settings import PlanSettings
 from announcer.plan.view import View
+from announcer.plan.vips import vip_lanes
 
-__all__ = ["PlanSettings", "next_deadline", "plan"]
+__all__ = ["PlanSettings", "drain_is_over", "next_deadline", "plan"]
 
 
 def plan(desired: Desired, observed: Observed, now: float, settings: PlanSettings | None = None) -> tuple[AnyStep, ...]:
@@ -56,7 +59,9 @@ def plan(desired: Desired, observed: Observed, now: float, settings: PlanSetting
 def next_deadline(observed: Observed, now: float, settings: PlanSettings | None = None) -> float | None:
     """When, at the latest, to plan again though nothing happens: CLOCK_MONOTONIC seconds, or None."""
     limits = settings or PlanSettings()
-    times = list(observed.draining.values())
+    times = [*observed.draining.values(), *observed.shedding.values()]
+    if observed.last_arrival is not None and observed.draining:
+        times.append(observed.last_arrival + limits.quiet)
     times += [proof.at + limits.proof_interval for proof in observed.proofs.values()]
     times += [proof.since + limits.proof_grace for proof in observed.proofs.values() if not proof.ok]
     later = [time for time in times if time > now]

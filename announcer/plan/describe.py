@@ -7,6 +7,7 @@ from announcer.model.steps import (
     Announce,
     AnyStep,
     AttachDevices,
+    AwaitQuiet,
     AwaitSent,
     ConfigureNeighbors,
     Drain,
@@ -14,6 +15,7 @@ from announcer.model.steps import (
     GuardAggregate,
     ProgramFrontend,
     RemoveFrontend,
+    Shed,
     UnguardAggregate,
     Verify,
     Withdraw,
@@ -30,6 +32,10 @@ def describe(step: AnyStep) -> str:
             return f"wait until the withdrawal was sent: {where}"
         case Drain(vip=vip):
             return f"drain {vip}"
+        case Shed(vip=vip):
+            return f"let routers move {vip} to other nodes"
+        case AwaitQuiet(vip=vip):
+            return f"wait until no packets come for {vip}"
         case _:
             return _for_datapath(step)
 

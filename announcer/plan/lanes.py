@@ -1,4 +1,4 @@
-"""The lanes of a plan: one for each VIP, each Pod CIDR and each route that nothing wants."""
+"""The lanes of a plan: a VIP on its way into service or out of it, a Pod CIDR, a route that nothing wants."""
 
 from __future__ import annotations
 
@@ -17,38 +17,18 @@ from announcer.model.steps import (
 from announcer.plan.view import PeerRoute, View
 
 
-def vip_lanes(view: View) -> list[AnyStep]:
-    """The lanes of all VIPs that should be served or still are, in the order of their addresses.
-
-    VIPs that go out of service come first: a withdrawal is never kept waiting by programming.
-    """
-    vips = sorted({*view.wanted, *view.present, *view.desired.vips}, key=lambda vip: (vip.version, vip))
-    leaving: list[AnyStep] = []
-    entering: list[AnyStep] = []
-    for vip in vips:
-        if _should_serve(view, vip):
-            entering += _into_service(view, vip)
-        elif view.desired.complete:
-            leaving += _out_of_service(view, vip)
-    return leaving + entering
-
-
-def _should_serve(view: View, vip: IPAddress) -> bool:
-    decision = view.desired.vips.get(vip)
-    return decision is not None and decision.reason is None
-
-
-def _into_service(view: View, vip: IPAddress) -> list[AnyStep]:
+def into_service(view: View, vip: IPAddress) -> list[AnyStep]:
     """Program what differs, prove it, announce. A VIP that is announced and stays unproven is withdrawn first."""
     lane = str(vip)
     wanted = view.wanted.get(vip, {})
-    withdrawals = _withdrawals_of_unproven(view, vip)
+    withdrawals = withdrawals_of_unproven(view, vip)
     steps: list[AnyStep] = [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in withdrawals]
-    program = _differing(view, vip)
+    program = differing(view, vip)
     steps += [ProgramFrontend(lane=lane, frontend=frontend) for frontend in program]
-    if program or _proof_is_due(view, vip):
+    announcements = _announcements(view, vip)
+    if program or proof_is_due(view, vip) or (announcements and view.proof_is_old(vip)):
         steps.append(Verify(lane=lane, vip=vip, frontends=tuple(wanted[key] for key in sorted(wanted))))
-    steps += _announcements(view, vip)
+    steps += announcements
     outdated = [] if _is_held_back(view, vip) else _outdated(view, vip)
     steps += [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in outdated if (peer, nlri) not in withdrawals]
     gone = sorted(key for key in view.present.get(vip, {}) if key not in wanted)
@@ -58,7 +38,7 @@ def _into_service(view: View, vip: IPAddress) -> list[AnyStep]:
 
 def _outdated(view: View, vip: IPAddress) -> list[PeerRoute]:
     """Routes of an earlier configuration. They go after their successors came: make before break."""
-    return [route for route in view.covering(vip) if view.wish(route) is None and _is_announced(view, route)]
+    return [route for route in view.covering(vip) if view.wish(route) is None and is_announced(view, route)]
 
 
 def _is_held_back(view: View, vip: IPAddress) -> bool:
@@ -67,14 +47,16 @@ def _is_held_back(view: View, vip: IPAddress) -> bool:
     return any(vip in wish.vips and view.unguarded(nlri) for rib in ribs for nlri, wish in rib.items())
 
 
-def _withdrawals_of_unproven(view: View, vip: IPAddress) -> list[PeerRoute]:
+def withdrawals_of_unproven(view: View, vip: IPAddress) -> list[PeerRoute]:
+    """Routes that go because nothing behind them has been proven for longer than is forgiven."""
     failing = view.failing_for(vip)
     if failing is None or failing < view.settings.proof_grace:
         return []
-    return [route for route in view.covering(vip) if _is_announced(view, route) and not _has_other_proof(view, route)]
+    return [route for route in view.covering(vip) if is_announced(view, route) and not _has_other_proof(view, route)]
 
 
-def _is_announced(view: View, route: PeerRoute) -> bool:
+def is_announced(view: View, route: PeerRoute) -> bool:
+    """The route was given to the engine and not taken back."""
     entry = view.entry(route)
     return entry is not None and not entry.withdrawing
 
@@ -85,14 +67,16 @@ def _has_other_proof(view: View, route: PeerRoute) -> bool:
     return wish is not None and (not wish.vips or any(view.proven(vip) for vip in wish.vips))
 
 
-def _differing(view: View, vip: IPAddress) -> list[Frontend]:
+def differing(view: View, vip: IPAddress) -> list[Frontend]:
+    """The frontends that stand in the kernel otherwise than they should, or not at all."""
     present = view.present.get(vip, {})
     damaged = view.observed.datapath.damaged
     wanted = view.wanted.get(vip, {})
     return [wanted[key] for key in sorted(wanted) if present.get(key) != wanted[key] or key in damaged]
 
 
-def _proof_is_due(view: View, vip: IPAddress) -> bool:
+def proof_is_due(view: View, vip: IPAddress) -> bool:
+    """There is no good proof, or it is time for another."""
     proof = view.observed.proofs.get(vip)
     if proof is None or not proof.ok or not view.observed.datapath.attached:
         return True
@@ -121,17 +105,17 @@ def _is_missing(view: View, route: PeerRoute) -> bool:
     return wish is not None and (entry is None or entry.withdrawing or entry.route != wish.route)
 
 
-def _out_of_service(view: View, vip: IPAddress) -> list[AnyStep]:
+def out_of_service(view: View, vip: IPAddress) -> list[AnyStep]:
     """Add what may be added at once; take away only what no peer can still send packets to."""
     lane = str(vip)
     wanted, present = view.wanted.get(vip, {}), view.present.get(vip, {})
     # A route that is wished for another reason (another VIP of the aggregate, a Pod CIDR) stays.
     leaving = [route for route in view.covering(vip) if view.wish(route) is None]
     steps: list[AnyStep] = [
-        Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in leaving if _is_announced(view, (peer, nlri))
+        Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in leaving if is_announced(view, (peer, nlri))
     ]
-    additions = [frontend for frontend in _differing(view, vip) if frontend.key not in present]
-    changes = [frontend for frontend in _differing(view, vip) if frontend.key in present]
+    additions = [frontend for frontend in differing(view, vip) if frontend.key not in present]
+    changes = [frontend for frontend in differing(view, vip) if frontend.key in present]
     gone = sorted(key for key in present if key not in wanted)
     steps += [ProgramFrontend(lane=lane, frontend=frontend) for frontend in additions]
     if not changes and not gone:
@@ -147,13 +131,13 @@ def _waits(view: View, vip: IPAddress, leaving: list[PeerRoute]) -> list[AnyStep
     lane = str(vip)
     until = view.observed.draining.get(vip)
     drain = Drain(lane=lane, vip=vip, until=view.now + view.settings.drain if until is None else until)
-    pending = _pending(view, vip, leaving)
-    if pending:
-        return [AwaitSent(lane=lane, withdrawals=tuple(pending)), drain]
+    unsent = pending(view, vip, leaving)
+    if unsent:
+        return [AwaitSent(lane=lane, withdrawals=tuple(unsent)), drain]
     return [drain] if until is None or until > view.now else []
 
 
-def _pending(view: View, vip: IPAddress, leaving: list[PeerRoute]) -> list[PeerRoute]:
+def pending(view: View, vip: IPAddress, leaving: list[PeerRoute]) -> list[PeerRoute]:
     """Routes along which packets may still come.
 
     An entry stays in an Adj-RIB-Out until its withdrawal has left. With the speaker away nobody knows, and a peer that

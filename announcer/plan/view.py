@@ -80,6 +80,17 @@ class View:
         proof = self.observed.proofs.get(vip)
         return proof is not None and proof.ok
 
+    def proof_is_old(self, vip: IPAddress) -> bool:
+        """The last proof was made too long ago to announce anything on its strength."""
+        proof = self.observed.proofs.get(vip)
+        return proof is None or self.now - proof.at >= self.settings.proof_interval
+
+    @property
+    def quiet(self) -> bool:
+        """No packet has come for a VIP for a while."""
+        last = self.observed.last_arrival
+        return last is not None and self.now - last >= self.settings.quiet
+
     def failing_for(self, vip: IPAddress) -> float | None:
         """For how many seconds proofs of ``vip`` have failed; None if the last was good or none was made."""
         proof = self.observed.proofs.get(vip)

@@ -20,12 +20,14 @@ import logging
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from announcer.decide import decide
 from announcer.fold import Event, fold
 from announcer.model.desired import Desired
 from announcer.model.observed import Observed, Outcome, OutcomeState
 from announcer.model.steps import Verify
-from announcer.plan import PlanSettings, next_deadline, plan
+from announcer.plan import PlanSettings, drain_is_over, next_deadline, plan
 from announcer.plan.describe import describe
 from announcer.run.executor import Executor
 from announcer.run.latency import LatencyMeter
@@ -69,6 +71,17 @@ class Agent:
         """A source has brought something new."""
         self.snapshot = snapshot
         self.wake()
+
+    def drain(self, by: str) -> None:
+        """Somebody on this node wants it drained, or no longer (an empty text)."""
+        if by != self.snapshot.drain:
+            self.take(msgspec.structs.replace(self.snapshot, drain=by, revision=self.snapshot.revision + 1))
+
+    @property
+    def drained(self) -> bool:
+        """True when nothing is left to do for a drain that was asked for."""
+        decided = self.snapshot is self._decided
+        return decided and drain_is_over(self.desired, self.observed, self._clock(), self._settings)
 
     def wake(self) -> None:
         """Have a round soon."""

@@ -15,15 +15,17 @@ from announcer.model.observed import Outcome, OutcomeState
 from announcer.model.steps import (
     Announce,
     AnyStep,
+    AwaitQuiet,
     AwaitSent,
     ConfigureNeighbors,
     Drain,
     EndOfRib,
+    Shed,
     Withdraw,
 )
 
 _FOR_SPEAKER = (ConfigureNeighbors, Announce, Withdraw, EndOfRib)
-_WAITS = (AwaitSent, Drain)
+_WAITS = (AwaitSent, Drain, Shed, AwaitQuiet)
 
 #: After this many datapath steps the loop lets others run (status requests, watches).
 _BREATHE_EVERY = 64

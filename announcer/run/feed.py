@@ -11,6 +11,7 @@ from announcer.config import load
 from announcer.inputs import absorb, config_from_objects, guard_empty
 from announcer.model.errors import ConfigProblem
 from announcer.run.agent import Agent
+from announcer.run.drain import DrainFile
 from announcer.run.last_good import LastGood
 from announcer.run.settings import AgentSettings
 from announcer.snapshot import ConfigView, lose_config, take_config
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: How often a configuration file given with --config is looked at.
 _CONFIG_POLL_SECONDS = 0.5
+#: How often to look whether the node is to be drained.
+_DRAIN_POLL_SECONDS = 0.2
 
 
 class Feed:
@@ -35,6 +38,9 @@ class Feed:
         self._last: Replace | None = None
         self._heard = time.monotonic()
         self.problems: tuple[ConfigProblem, ...] = ()
+        self.leaving = False
+        # Before the first snapshot: an agent that was killed while it drained must not announce everything again.
+        agent.drain("lockstep drain" if DrainFile(settings.state_dir).wanted else "")
 
     @property
     def stale_seconds(self) -> float:
@@ -47,6 +53,7 @@ class Feed:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow_folder())
+            group.create_task(self._follow_drain())
             if self._settings.config_file is not None:
                 group.create_task(self._follow_config_file(self._settings.config_file))
 
@@ -58,6 +65,18 @@ class Feed:
             if self._settings.config_file is None and event.synced:
                 self._view = config_from_objects(self._view, event.objects)
             self._publish()
+
+    async def _follow_drain(self) -> None:
+        file = DrainFile(self._settings.state_dir)
+        while True:
+            if not self.leaving:
+                self._agent.drain("lockstep drain" if file.wanted else "")
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+
+    def leave(self) -> None:
+        """The agent is about to end for good: drain, whatever the file says."""
+        self.leaving = True
+        self._agent.drain("planned exit")
 
     async def _follow_config_file(self, path: Path) -> None:
         seen: bytes | OSError | None = None

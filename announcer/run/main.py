@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 
 from announcer.model.errors import BugError, TargetError
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 
 #: How often to look whether the speaker is still there.
 _SPEAKER_CHECK_SECONDS = 1.0
+#: How often to look whether a planned exit has drained the node.
+_DRAINED_CHECK_SECONDS = 0.05
 
 
 class StartError(Exception):
@@ -49,8 +53,9 @@ async def run_agent(settings: AgentSettings) -> None:
         endpoint = Endpoint(looks.look, DatapathTracer(datapath, looks.look), (agent.latency.registry,))
         async with _serving(settings, endpoint):
             await _run_until_signal(
-                agent.loop(), feed.follow(), _follow_speaker(client, agent), _keep_speaker(settings, agent)
-            )
+                functools.partial(_leave, settings, agent, feed),
+                agent.loop(), feed.follow(), _follow_speaker(client, agent), _keep_speaker(settings, agent),
+            )  # fmt: skip
         await client.close()
 
 
@@ -99,8 +104,13 @@ async def _serving(settings: AgentSettings, endpoint: Endpoint) -> AsyncIterator
         settings.status_socket.unlink(missing_ok=True)
 
 
-async def _run_until_signal(*work: Coroutine[None, None, None]) -> None:
-    """Run all of ``work``. Any of it ending by itself is a bug and ends the agent; so does a signal, in peace."""
+async def _run_until_signal(
+    leave: Callable[[asyncio.Event], Awaitable[None]], *work: Coroutine[None, None, None]
+) -> None:
+    """Run all of ``work``. Any of it ending by itself is a bug and ends the agent; so does a signal, in peace.
+
+    ``leave`` is awaited between the signal and the end, and told when a second signal comes.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,9 +118,25 @@ async def _run_until_signal(*work: Coroutine[None, None, None]) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_forever(piece)) for piece in work]
         await stop.wait()
+        stop.clear()
+        await leave(stop)
         log.info("stopping: the datapath stays pinned, the speaker keeps its sessions")
         for task in tasks:
             task.cancel()
+
+
+async def _leave(settings: AgentSettings, agent: Agent, feed: Feed, again: asyncio.Event) -> None:
+    """Drain before a planned exit, if that was asked for. A second signal, or the limit, cuts it short."""
+    if settings.drain_on_exit is None:
+        return
+    log.info("planned exit: draining this node for at most %.0f s", settings.drain_on_exit)
+    feed.leave()
+    end = time.monotonic() + settings.drain_on_exit
+    while not agent.drained and not again.is_set() and time.monotonic() < end:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(again.wait(), _DRAINED_CHECK_SECONDS)
+    if not agent.drained:
+        log.warning("the node is not drained; what is left is withdrawn when the speaker ends")
 
 
 async def _forever(piece: Coroutine[None, None, None]) -> None:

@@ -9,9 +9,10 @@ from announcer.consistency import violations
 from announcer.model.bgp import PeerObserved, PeerState
 from announcer.model.desired import PodCidrDecision, Reason
 from announcer.model.net import IPAddress
+from announcer.plan import drain_is_over
 from announcer.snapshot import ConfigView
 from announcer.status.sight import Sight
-from announcer.status.vip_state import see_vip
+from announcer.status.vip_state import VipState, see_vip
 
 SCHEMA = "lockstep.status/v1"
 
@@ -35,6 +36,7 @@ def status(sight: Sight) -> Json:
         "services": services(sight),
         "pod_cidrs": [_pod_cidr(sight, decision) for decision in sight.desired.pod_cidrs],
         "speaker": {"reachable": sight.observed.bgp.reachable, "problem": sight.observed.bgp.problem or None},
+        "drain": drain(sight),
         "datapath": _datapath(sight),
         "consistency": _consistency(sight),
     }
@@ -60,6 +62,24 @@ def services(sight: Sight) -> list[Json]:
         for key, decision in sorted(sight.desired.services.items())
         if decision.reason is not None and decision.reason is not Reason.NOT_LOAD_BALANCER
     ]
+
+
+def drain(sight: Sight) -> Json:
+    """Whether the node is being taken out of service, on whose word, and how far that is.
+
+    ``requested``: by `lockstep drain` or a planned exit. ``state``: ``none``, ``draining``, or ``drained``: no router
+    sends anything here any more. ``vips`` are still on their way out; ``kept`` stay, for too few others would be left.
+    """
+    asked = sight.desired.drain
+    over = drain_is_over(sight.desired, sight.observed, sight.now)
+    leaving = [vip for vip, decision in sight.desired.vips.items() if decision.reason is Reason.NODE_DRAINING]
+    return {
+        "requested": bool(sight.snapshot.drain),
+        "state": "none" if asked is None else "drained" if over else "draining",
+        "by": list(asked.by) if asked is not None else [],
+        "vips": [str(vip) for vip in leaving if see_vip(sight, vip).state is VipState.DRAINING],
+        "kept": [str(vip) for vip in asked.kept] if asked is not None else [],
+    }
 
 
 def iso(seconds: float) -> str | None:

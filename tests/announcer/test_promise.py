@@ -31,7 +31,8 @@ from announcer.config.types import Config
 from announcer.decide import decide
 from announcer.decide.vips import EXCLUDE_LABEL
 from announcer.fold import fold
-from announcer.model.desired import Desired
+from announcer.model.desired import Desired, Reason
+from announcer.model.lb import Frontend, FrontendKey
 from announcer.model.net import Protocol
 from announcer.model.objects import (
     Endpoint,
@@ -47,15 +48,18 @@ from announcer.model.observed import Observed, Outcome, OutcomeState
 from announcer.model.steps import (
     Announce,
     AnyStep,
+    AwaitQuiet,
     AwaitSent,
     ConfigureNeighbors,
     Drain,
     EndOfRib,
     RemoveFrontend,
+    Shed,
     UnguardAggregate,
     Verify,
     Withdraw,
 )
+from announcer.plan import drain_is_over
 from announcer.snapshot import ConfigView, Snapshot, take_config
 from tests.announcer.world import Kernel, Speaker
 
@@ -64,6 +68,8 @@ POD_CIDR = ipaddress.ip_network("10.244.1.0/24")
 NAMES = ("a", "b", "c")
 PEERS = ("10.0.0.1", "10.0.0.2")
 RESTART_TIME = 5
+
+WAITS = AwaitSent | Drain | Shed | AwaitQuiet
 
 Planner = Callable[[Desired, Observed, float], tuple[AnyStep, ...]]
 
@@ -97,6 +103,7 @@ class Promise(RuleBasedStateMachine):
         self.services: dict[ObjectKey, Service] = {}
         self.endpoints: dict[ObjectKey, tuple[Endpoint, ...]] = {}
         self.excluded = False
+        self.drained = False
         self.view = take_config(ConfigView(), _config(PEERS[:1], False), ())
         self.eager = False
         self._start_agent()
@@ -131,6 +138,7 @@ class Promise(RuleBasedStateMachine):
             revision=1,
             node_name=NODE,
             synced=self.synced,
+            drain="lockstep drain" if self.drained else "",
             config=self.view,
             nodes={node.key: node},
             services=self.services if self.synced else {},
@@ -166,7 +174,7 @@ class Promise(RuleBasedStateMachine):
         return True
 
     def _carry_out(self, step: AnyStep) -> bool:
-        if isinstance(step, AwaitSent | Drain):
+        if isinstance(step, WAITS):
             outcome = Outcome(step=step, state=OutcomeState.WAITING)
         elif isinstance(step, Announce | Withdraw | EndOfRib | ConfigureNeighbors):
             (outcome,) = self.speaker.apply([step], self.now)
@@ -260,6 +268,11 @@ class Promise(RuleBasedStateMachine):
         """The node is excluded from external load balancers, or no longer."""
         self.excluded = excluded
 
+    @rule(drained=st.booleans())
+    def drain(self, drained: bool) -> None:
+        """The operator takes the node out of service, or back."""
+        self.drained = drained
+
     # --- what the network and the kernel do ---------------------------------------------------------------------
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 2.5, 6.0]))
@@ -267,6 +280,12 @@ class Promise(RuleBasedStateMachine):
         """Time goes on; helpers forget."""
         self.now += seconds
         self.speaker.expire_stale(self.now)
+        self._send_packets()
+
+    def _send_packets(self) -> None:
+        """Clients send, and routers pass on what they have routes for."""
+        vips = any(nlri != POD_CIDR for router in self.speaker.routers.values() for nlri in router.routes)
+        self.kernel.arrivals += vips
 
     def _send_all(self) -> None:
         for unsent in self.speaker.unsent():
@@ -352,20 +371,35 @@ class Promise(RuleBasedStateMachine):
             if quiet == 3:
                 break
             self._send_all()
+            self._send_packets()
             self.now += 0.5
             self.speaker.expire_stale(self.now)
         desired = self._desired()
-        assert self.kernel.entries == desired.frontends
+        assert self.kernel.entries == _at_rest(desired)
         aggregates = {nlri for rib in desired.rib.values() for nlri in rib if nlri.prefixlen < 32} - {POD_CIDR}
         assert self.kernel.guards == aggregates
         for name in desired.neighbors:
             held = self.speaker.routers[name].routes
             assert held == {nlri: wish.route for nlri, wish in desired.rib[name].items()}
         assert quiet == 3, "the system does not come to rest"
+        self._check_drained(desired)
+
+    def _check_drained(self, desired: Desired) -> None:
+        assert desired.drain is None or drain_is_over(desired, self.observed, self.now), "the node is not drained"
 
     def teardown(self) -> None:
         """Every run ends with the check that the system comes to rest."""
         self.settle()
+
+
+def _at_rest(desired: Desired) -> dict[FrontendKey, Frontend]:
+    """What the kernel should hold in the end. A drained node keeps what other nodes still send packets for."""
+    gone = {vip for vip, decision in desired.vips.items() if decision.reason is Reason.NODE_DRAINING}
+    return {
+        key: frontend
+        for key, frontend in desired.frontends.items()
+        if key.vip not in gone or any(backend.local for backend in frontend.backends)
+    }
 
 
 def _slice_ports() -> tuple[SlicePort, ...]:
@@ -388,7 +422,7 @@ def test_promise_holds_through_every_crash() -> None:
 
 def _teardown_first(desired: Desired, observed: Observed, now: float) -> tuple[AnyStep, ...]:
     """A plan that removes before it withdraws and does not wait: the order of the systems that we do better than."""
-    steps = [s for s in plan_package.plan(desired, observed, now) if not isinstance(s, AwaitSent | Drain)]
+    steps = [s for s in plan_package.plan(desired, observed, now) if not isinstance(s, WAITS)]
     return tuple(sorted(steps, key=lambda step: not isinstance(step, RemoveFrontend)))
 
 
@@ -400,7 +434,7 @@ def _announce_first(desired: Desired, observed: Observed, now: float) -> tuple[A
 def _impatient(desired: Desired, observed: Observed, now: float) -> tuple[AnyStep, ...]:
     """A plan that takes the acknowledgement of a withdrawal for its arrival."""
     steps = plan_package.plan(desired, observed, now)
-    return tuple(step for step in steps if not isinstance(step, AwaitSent | Drain))
+    return tuple(step for step in steps if not isinstance(step, WAITS))
 
 
 def _unguarded(desired: Desired, observed: Observed, now: float) -> tuple[AnyStep, ...]:
@@ -416,6 +450,9 @@ def test_the_machine_catches_a_wrong_order(wrong: Planner) -> None:
 
     class Wrong(Promise):
         planner = staticmethod(wrong)
+
+        def _check_drained(self, desired: Desired) -> None:
+            """What is asked here is whether the promise is seen to be broken."""
 
     first_bug = settings(MACHINE_SETTINGS, report_multiple_bugs=False, phases=(Phase.generate,))
     with pytest.raises(AssertionError, match=r"nothing serves it|unused addresses loop"):

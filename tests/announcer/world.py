@@ -38,10 +38,16 @@ class Kernel:
     attached: bool = False
     full: bool = False
     refuses_attach: bool = False
+    arrivals: int = 0
 
     def observe(self) -> DatapathObserved:
         device = DeviceObserved(name="eth0", ifindex=2, hook=Hook.XDP_NATIVE, attached=self.attached)
-        return DatapathObserved(devices={"eth0": device}, frontends=dict(self.entries), guards=frozenset(self.guards))
+        return DatapathObserved(
+            devices={"eth0": device},
+            frontends=dict(self.entries),
+            guards=frozenset(self.guards),
+            arrivals=self.arrivals,
+        )
 
     def serves(self, vip: IPAddress) -> bool:
         return self.attached and any(f.backends for key, f in self.entries.items() if key.vip == vip)

@@ -29,7 +29,14 @@ class Dialect(StrEnum):
 
 _ALWAYS, NEVER = 9, 99
 
-_TOP = {"peers": _ALWAYS, "bgp-communities": _ALWAYS, "address-pools": _ALWAYS, "bfd-profiles": 12, "pod-cidrs": NEVER}
+_TOP = {
+    "peers": _ALWAYS,
+    "bgp-communities": _ALWAYS,
+    "address-pools": _ALWAYS,
+    "bfd-profiles": 12,
+    "pod-cidrs": NEVER,
+    "drain": NEVER,
+}
 _PEER = {
     **dict.fromkeys(("my-asn", "peer-asn", "peer-address", "peer-port", "hold-time", "router-id"), _ALWAYS),
     **dict.fromkeys(("node-selectors", "password"), _ALWAYS),

@@ -10,6 +10,7 @@ import pytest
 from announcer.config import load
 from announcer.config.advertisements import KEYS as ADVERTISEMENT_KEYS
 from announcer.config.communities import WELL_KNOWN
+from announcer.config.drain import KEYS as DRAIN_KEYS
 from announcer.config.originals.dialects import NEVER, SINCE
 from announcer.config.parse import KEYS as TOP_KEYS
 from announcer.config.peers import KEYS as PEER_KEYS
@@ -40,6 +41,7 @@ def test_every_example_is_valid(path: Path) -> None:
         ("`peers`", PEER_KEYS),
         ("`address-pools`", POOL_KEYS),
         ("`bgp-advertisements`", ADVERTISEMENT_KEYS),
+        ("`drain`", DRAIN_KEYS),
     ],
 )
 def test_every_key_has_a_row_and_every_row_a_key(heading: str, keys: Keys) -> None:

@@ -34,6 +34,8 @@ def _print(answer: dict[str, Any]) -> None:
     else:
         detail = f": {answer['detail']}" if answer["detail"] else ""
         click.echo(f"{answer['target']}: not announced: {answer['reason']}{detail}")
+    for note in (answer.get("service") or {}).get("notes", ()):
+        click.echo(f"  note: {note}")
     for vip in answer["vips"]:
         _print_vip(vip)
 
@@ -44,6 +46,8 @@ def _print_vip(vip: dict[str, Any]) -> None:
         click.echo(
             f"  service   {service['service']}: {service['allocation']}, traffic policy {service['traffic_policy']}"
         )
+        for note in service["notes"]:
+            click.echo(f"            note: {note}")
     for frontend in vip["frontends"]:
         _print_frontend(frontend)
     proof = vip["proof"]

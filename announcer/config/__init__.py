@@ -21,7 +21,9 @@ from announcer.config.types import (
     PeerConfig,
     PodCidrs,
     Pool,
+    Readiness,
     SecretRef,
+    ZeroEndpoints,
 )
 
 __all__ = [
@@ -38,7 +40,9 @@ __all__ = [
     "PeerConfig",
     "PodCidrs",
     "Pool",
+    "Readiness",
     "SecretRef",
+    "ZeroEndpoints",
     "extract",
     "load",
     "parse",

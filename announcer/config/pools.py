@@ -5,12 +5,23 @@ from __future__ import annotations
 from announcer.config.advertisements import read_advertisements
 from announcer.config.attributes import Known
 from announcer.config.ranges import PlacedRange, address_range, refuse_overlaps
-from announcer.config.scalars import text, truth
-from announcer.config.types import Pool
+from announcer.config.scalars import one_of, text, truth
+from announcer.config.types import Pool, Readiness, ZeroEndpoints
 from announcer.config.walk import At, Fields, Keys, WrongValue
 from announcer.yamltree import Node, YamlList, is_null, shown
 
-KEYS = Keys(served=("name", "protocol", "addresses", "auto-assign", "avoid-buggy-ips", "bgp-advertisements"))
+KEYS = Keys(
+    served=(
+        "name",
+        "protocol",
+        "addresses",
+        "auto-assign",
+        "avoid-buggy-ips",
+        "readiness",
+        "zero-endpoints",
+        "bgp-advertisements",
+    )
+)
 
 
 def read_pools(at: At | None, known: Known) -> tuple[Pool, ...]:
@@ -41,6 +52,8 @@ def _pool(fields: Fields, name: str, known: Known, ranges: list[PlacedRange]) ->
         ranges=tuple(placed.item for placed in own),
         auto_assign=fields.read("auto-assign", truth, True),
         avoid_buggy_ips=fields.read("avoid-buggy-ips", truth, False),
+        readiness=fields.read("readiness", one_of(Readiness), Readiness.READY_THEN_SERVING),
+        zero_endpoints=fields.read("zero-endpoints", one_of(ZeroEndpoints), ZeroEndpoints.WITHDRAW),
         advertisements=read_advertisements(fields.at("bgp-advertisements"), own, known),
     )
 

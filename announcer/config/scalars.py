@@ -5,11 +5,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from enum import StrEnum
 from ipaddress import IPv4Address
+from typing import TypeVar
 
 from announcer.config.walk import WrongValue
 from announcer.model.net import IPAddress
 from announcer.yamltree import Node, YamlText, is_null, kind_name, shown
+
+E = TypeVar("E", bound=StrEnum)
 
 MAX_ASN = 2**32 - 1
 
@@ -54,6 +58,18 @@ def whole(low: int, high: int, example: int) -> Callable[[Node], int]:
         if not low <= int(word) <= high:
             raise WrongValue(f"{word} is out of range", f"it must be from {low} to {high}")
         return int(word)
+
+    return convert
+
+
+def one_of(kind: type[E]) -> Callable[[Node], E]:
+    """A converter of the words of an enumeration."""
+
+    def convert(node: Node) -> E:
+        word = text(node)
+        if word not in tuple(kind):
+            raise WrongValue(f'"{shown(word)}" is not known here', f"write {' or '.join(kind)}")
+        return kind(word)
 
     return convert
 

@@ -155,6 +155,28 @@ class Advertisement(msgspec.Struct, frozen=True, kw_only=True):
         return self.aggregation_length if version == 4 else self.aggregation_length_v6
 
 
+class Readiness(StrEnum):
+    """Which endpoints may take new connections.
+
+    ``ready``: ready ones and no others. ``ready-then-serving``: ready ones; where there are none left, those that
+    terminate and still answer (KEP-1669).
+    """
+
+    READY = "ready"
+    READY_THEN_SERVING = "ready-then-serving"
+
+
+class ZeroEndpoints(StrEnum):
+    """What becomes of the route to a VIP whose last endpoint is gone.
+
+    ``withdraw``: it is taken back, so that another site may take over. ``keep``: it stays, and packets are dropped and
+    counted here: for routers that cannot bear a route that comes and goes.
+    """
+
+    WITHDRAW = "withdraw"
+    KEEP = "keep"
+
+
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """One item of ``address-pools``. ``advertisements`` is never empty: without any, one with the defaults holds."""
 
@@ -162,6 +184,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[AddressRange, ...]
     auto_assign: bool = True
     avoid_buggy_ips: bool = False
+    readiness: Readiness = Readiness.READY_THEN_SERVING
+    zero_endpoints: ZeroEndpoints = ZeroEndpoints.WITHDRAW
     advertisements: tuple[Advertisement, ...] = (Advertisement(),)
 
     def contains(self, address: IPAddress) -> bool:

@@ -52,7 +52,7 @@ def decide(snapshot: Snapshot) -> Desired:
         frontends=vips.frontends,
         rib=rib,
         vips=decisions,
-        services={**claims.decisions, **_conflicts(claims, vips)},
+        services=_with_vips(claims, vips),
         pod_cidrs=pod_cidrs,
         refused_peers=refused,
         drain=drain,
@@ -60,12 +60,17 @@ def decide(snapshot: Snapshot) -> Desired:
     )
 
 
-def _conflicts(claims: Claims, vips: Vips) -> dict[ObjectKey, ServiceDecision]:
-    """Services of which a port belongs to another Service. Their other ports are served all the same."""
-    return {
-        key: msgspec.structs.replace(claims.decisions[key], reason=Reason.FRONTEND_CONFLICT, detail=detail)
-        for key, detail in vips.conflicts.items()
-    }
+def _with_vips(claims: Claims, vips: Vips) -> dict[ObjectKey, ServiceDecision]:
+    """The decisions about Services, with what was found when their VIPs were decided.
+
+    A Service of which a port belongs to another one has its other ports served all the same.
+    """
+    decisions = dict(claims.decisions)
+    for key, notes in vips.notes.items():
+        decisions[key] = msgspec.structs.replace(decisions[key], notes=(*decisions[key].notes, *sorted(notes)))
+    for key, detail in vips.conflicts.items():
+        decisions[key] = msgspec.structs.replace(decisions[key], reason=Reason.FRONTEND_CONFLICT, detail=detail)
+    return decisions
 
 
 def _undecided(snapshot: Snapshot) -> Desired:

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 import msgspec
 
 from announcer.config.types import Config, Drain
-from announcer.decide.endpoints import backends_of
+from announcer.decide.ports import found_behind
+from announcer.decide.rules import rules_of
 from announcer.decide.services import Claims
-from announcer.decide.vips import EXCLUDE_LABEL
+from announcer.decide.vips import EXCLUDE_LABEL, NETWORK_UNAVAILABLE
 from announcer.model.bgp import Community, Neighbor, Route
 from announcer.model.desired import DesiredRoute, NodeDrain, Reason, VipDecision
 from announcer.model.net import IPAddress, IPNetwork
@@ -99,7 +100,7 @@ def _kept(snapshot: Snapshot, config: Config, claims: Claims, vips: Iterable[IPA
     leaving = {node.key.name for node in nodes if node_words(node, config.drain)}
     kept = set()
     for vip in vips:
-        able = {node.key.name for node in nodes if _serves(snapshot, node, vip, claims.by_vip.get(vip, ()))}
+        able = {node.key.name for node in nodes if _serves(snapshot, config, node, vip, claims.by_vip.get(vip, ()))}
         missing = config.drain.floor - len(able - leaving)
         if missing > 0 and snapshot.node_name in sorted(able & leaving, key=lambda name: _rank(vip, name))[:missing]:
             kept.add(vip)
@@ -113,17 +114,19 @@ def _rank(vip: IPAddress, name: str) -> bytes:
 
 def _may_announce(node: Node, config: Config) -> bool:
     """A node that some peer has a session with and that is alive, as far as the cluster knows."""
-    alive = node.conditions.get("Ready", "True") == "True"
+    conditions = node.conditions
+    alive = conditions.get("Ready", "True") == "True" and conditions.get(NETWORK_UNAVAILABLE, "False") != "True"
     return alive and EXCLUDE_LABEL not in node.labels and any(peer.selects(node.labels) for peer in config.peers)
 
 
-def _serves(snapshot: Snapshot, node: Node, vip: IPAddress, services: tuple[Service, ...]) -> bool:
+def _serves(snapshot: Snapshot, config: Config, node: Node, vip: IPAddress, services: tuple[Service, ...]) -> bool:
     """False if a Service behind ``vip`` wants local endpoints and the node lacks them for one of its ports."""
+    pool = config.pool_of(vip)
     for service in services:
-        if service.external_traffic_policy is TrafficPolicy.LOCAL:
-            slices = snapshot.slices.get(service.key, ())
+        if pool is not None and service.external_traffic_policy is TrafficPolicy.LOCAL:
+            rules = rules_of(service, pool)
             for port in service.ports:
-                found = backends_of(slices, port, version=vip.version, node_name=node.key.name)
+                found = found_behind(snapshot, service, port, rules, version=vip.version, node_name=node.key.name)
                 if found.serving and not found.local:
                     return False
     return True

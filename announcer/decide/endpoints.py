@@ -1,4 +1,4 @@
-"""From the EndpointSlices of a Service to the backends of one of its ports.
+"""From the EndpointSlices of a Service to the endpoints of one of its ports, and to those that take new connections.
 
 All slices of a Service are looked at together: a Service may have any number of them, and an endpoint may stand in two
 while the control plane moves it (KEP-752).
@@ -10,43 +10,72 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from announcer.config.types import Readiness
 from announcer.model.lb import Backend
 from announcer.model.net import IPAddress
 from announcer.model.objects import Endpoint, EndpointSlice, ServicePort
 
 
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint of a port, merged from all slices that name it.
+
+    ``draining``: it terminates and still answers, so it may be used when nothing better is left (KEP-1669).
+    ``for_zones`` and ``for_nodes`` are its hints, ``zone`` and ``node`` where it runs.
+    """
+
+    backend: Backend
+    ready: bool
+    draining: bool
+    zone: str = ""
+    node: str = ""
+    for_zones: tuple[str, ...] = ()
+    for_nodes: tuple[str, ...] = ()
+
+
 class PortBackends(msgspec.Struct, frozen=True, kw_only=True):
     """The endpoints of one Service port, for addresses of one family.
 
-    ``serving``: backends that may take new connections, sorted; ``known``: all endpoints, whatever their state.
+    ``serving``: those that may take new connections, by backend; nobody may if it is empty. ``draining``: those that
+    terminate and still answer, whether or not they may take new ones. ``known``: how many there are in any state.
     """
 
-    serving: tuple[Backend, ...] = ()
+    serving: tuple[Candidate, ...] = ()
+    draining: tuple[Candidate, ...] = ()
     known: frozenset[tuple[IPAddress, int]] = frozenset()
 
     @property
-    def local(self) -> tuple[Backend, ...]:
+    def local(self) -> tuple[Candidate, ...]:
         """Those of ``serving`` that run on this node."""
-        return tuple(backend for backend in self.serving if backend.local)
+        return tuple(one for one in self.serving if one.backend.local)
 
 
-def backends_of(slices: Iterable[EndpointSlice], port: ServicePort, *, version: int, node_name: str) -> PortBackends:
-    """The backends behind ``port``: endpoints whose slice has a port of the same name and protocol.
+def endpoints_of(
+    slices: Iterable[EndpointSlice],
+    port: ServicePort,
+    *,
+    version: int,
+    node_name: str,
+    readiness: Readiness,
+    publish_not_ready: bool = False,
+) -> PortBackends:
+    """The endpoints behind ``port``: those whose slice has a port of the same name and protocol.
 
-    An endpoint serves if it is ready. (The control plane reports a terminating endpoint as not ready, unless the
-    Service publishes not-ready addresses, and then it means it.) Of one endpoint in two slices, ready in one of them
-    is enough.
+    The number of the target port comes from the slice. A named target port that means another number in some pods
+    puts them into a slice of their own, so nothing has to be looked up here.
+
+    Ready endpoints take new connections. Where no node has one left, ``readiness`` decides whether terminating
+    endpoints that still answer do (KEP-1669: a rolling update of a single replica then loses nothing).
     """
-    serving: set[Backend] = set()
-    known: set[tuple[IPAddress, int]] = set()
+    found: dict[tuple[IPAddress, int], list[Endpoint]] = {}
     for endpoint, number in _matching(slices, port):
         address = endpoint.addresses[0]
-        if address.version != version:
-            continue
-        known.add((address, number))
-        if endpoint.ready:
-            serving.add(Backend(address, number, endpoint.node_name == node_name))
-    return PortBackends(serving=tuple(sorted(serving)), known=frozenset(known))
+        if address.version == version:
+            found.setdefault((address, number), []).append(endpoint)
+    merged = [_merge(Backend(*key, False), same, node_name, publish_not_ready) for key, same in sorted(found.items())]
+    ready = tuple(one for one in merged if one.ready)
+    draining = tuple(one for one in merged if one.draining)
+    fallback = draining if readiness is Readiness.READY_THEN_SERVING else ()
+    return PortBackends(serving=ready or fallback, draining=draining, known=frozenset(found))
 
 
 def _matching(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[tuple[Endpoint, int]]:
@@ -56,3 +85,26 @@ def _matching(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[tu
                 for endpoint in piece.endpoints:
                     if endpoint.addresses:
                         yield endpoint, target.port
+
+
+def _merge(backend: Backend, same: list[Endpoint], node_name: str, publish_not_ready: bool) -> Candidate:
+    """What the slices say together of one endpoint.
+
+    A Pod that terminates never stops doing so, hence a slice that knows of it is newer than one that does not, and
+    the latter has no say. Otherwise the endpoint is ready if any slice says so: readiness comes and goes, nothing
+    tells which slice is older, and a backend too many fails some connections where a backend too few may fail all.
+
+    The control plane reports a terminating endpoint as not ready, unless the Service publishes not-ready addresses,
+    and then it means it (``EndpointConditions`` in k8s.io/api/discovery/v1).
+    """
+    ending = [one for one in same if one.terminating]
+    telling = ending or same
+    return Candidate(
+        backend=msgspec.structs.replace(backend, local=any(one.node_name == node_name for one in same)),
+        ready=publish_not_ready or any(one.ready for one in telling),
+        draining=any(one.serving for one in ending),
+        zone=next((one.zone for one in telling if one.zone), ""),
+        node=next((one.node_name for one in telling if one.node_name), ""),
+        for_zones=tuple(sorted({zone for one in telling for zone in one.for_zones})),
+        for_nodes=tuple(sorted({node for one in telling for node in one.for_nodes})),
+    )

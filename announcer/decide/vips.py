@@ -8,33 +8,31 @@ import msgspec
 
 from announcer.config.types import Advertisement, Config, Pool
 from announcer.decide.aggregates import covers
-from announcer.decide.endpoints import PortBackends, backends_of
+from announcer.decide.ports import Port, ports_of
 from announcer.decide.services import Claims
 from announcer.model.bgp import Neighbor
 from announcer.model.desired import BackendCount, Reason, VipDecision
-from announcer.model.lb import Frontend, FrontendKey
+from announcer.model.lb import Backend, Frontend, FrontendKey
 from announcer.model.net import IPAddress, IPNetwork, aggregate
-from announcer.model.objects import Node, ObjectKey, Service, TrafficPolicy
+from announcer.model.objects import Node, ObjectKey
 from announcer.snapshot import Snapshot
 
 #: Set by operators and cloud controllers on nodes that must not attract load-balancer traffic (KEP-1143).
 EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
-
-
-class _Port(msgspec.Struct, frozen=True, kw_only=True):
-    """One frontend with what stands behind it; ``local_only`` where the Service wants local endpoints alone."""
-
-    frontend: Frontend
-    found: PortBackends
-    local_only: bool
+#: A condition that is "True" until the node's routes to its Pods are there (k8s.io/api/core/v1, NodeConditionType).
+NETWORK_UNAVAILABLE = "NetworkUnavailable"
 
 
 class Vips(msgspec.Struct, frozen=True, kw_only=True):
-    """All VIPs, their frontends, and the Services of which a port went to another Service (with the words for it)."""
+    """All VIPs, their frontends, and what to say of Services.
+
+    ``conflicts``: those of which a port went to another Service, with the words for it; ``notes``: remarks.
+    """
 
     decisions: dict[IPAddress, VipDecision] = {}
     frontends: dict[FrontendKey, Frontend] = {}
     conflicts: dict[ObjectKey, str] = {}
+    notes: dict[ObjectKey, set[str]] = {}
 
 
 def decide_vips(snapshot: Snapshot, config: Config, claims: Claims, neighbors: tuple[Neighbor, ...]) -> Vips:
@@ -42,10 +40,11 @@ def decide_vips(snapshot: Snapshot, config: Config, claims: Claims, neighbors: t
     vips: dict[IPAddress, VipDecision] = {}
     frontends: dict[FrontendKey, Frontend] = {}
     conflicts: dict[ObjectKey, str] = {}
+    notes: dict[ObjectKey, set[str]] = {}
     for vip, services in claims.by_vip.items():
-        ports = _ports_of(snapshot, vip, services, conflicts)
-        frontends.update((key, port.frontend) for key, port in ports.items())
         pool = next(pool for pool in config.pools if pool.contains(vip))
+        ports = ports_of(snapshot, vip, services, pool, conflicts, notes)
+        frontends.update((key, port.frontend) for key, port in ports.items())
         chosen = _advertisements(pool, snapshot.node, neighbors)
         routes, refused = _routes(snapshot, config, vip, chosen)
         reason, detail = _reason(snapshot.node, ports, neighbors, chosen)
@@ -61,34 +60,12 @@ def decide_vips(snapshot: Snapshot, config: Config, claims: Claims, neighbors: t
             frontends=tuple(sorted(ports)),
             backends=_count(ports.values()),
         )
-    return Vips(decisions=vips, frontends=frontends, conflicts=conflicts)
-
-
-def _ports_of(
-    snapshot: Snapshot, vip: IPAddress, services: tuple[Service, ...], conflicts: dict[ObjectKey, str]
-) -> dict[FrontendKey, _Port]:
-    """The frontends of a VIP. A port that two Services claim goes to the older one; ``conflicts`` is told of it."""
-    ports: dict[FrontendKey, _Port] = {}
-    owner: dict[FrontendKey, Service] = {}
-    for service in services:
-        slices = snapshot.slices.get(service.key, ())
-        local_only = service.external_traffic_policy is TrafficPolicy.LOCAL
-        for port in service.ports:
-            key = FrontendKey(vip, port.protocol, port.port)
-            if key in owner:
-                if owner[key] is not service:
-                    conflicts[service.key] = f"{key} is served for {owner[key].key}, which is older"
-                continue
-            owner[key] = service
-            found = backends_of(slices, port, version=vip.version, node_name=snapshot.node_name)
-            backends = found.local if local_only else found.serving
-            ports[key] = _Port(frontend=Frontend(key=key, backends=backends), found=found, local_only=local_only)
-    return ports
+    return Vips(decisions=vips, frontends=frontends, conflicts=conflicts, notes=notes)
 
 
 def _reason(
     node: Node | None,
-    ports: dict[FrontendKey, _Port],
+    ports: dict[FrontendKey, Port],
     neighbors: tuple[Neighbor, ...],
     advertisements: tuple[Advertisement, ...],
 ) -> tuple[Reason | None, str]:
@@ -100,17 +77,32 @@ def _reason(
     """
     if node is not None and EXCLUDE_LABEL in node.labels:
         return Reason.NODE_EXCLUDED, f"the node has the label {EXCLUDE_LABEL}"
-    if not any(port.found.serving for port in ports.values()):
-        known = len({endpoint for port in ports.values() for endpoint in port.found.known})
-        return Reason.NO_ENDPOINTS, f"{known} endpoints known, none of them ready" if known else "no endpoints at all"
-    elsewhere = [key for key, port in ports.items() if port.found.serving and not port.frontend.backends]
+    if node is not None and node.conditions.get(NETWORK_UNAVAILABLE) == "True":
+        return Reason.NODE_NETWORK_UNAVAILABLE, f"the node has the condition {NETWORK_UNAVAILABLE}"
+    if not any(port.found.serving or port.keeps for port in ports.values()):
+        return Reason.NO_ENDPOINTS, _no_endpoints(ports.values())
+    elsewhere = [key for key, port in ports.items() if port.found.serving and not port.attracts]
     if elsewhere:
-        return Reason.NO_LOCAL_ENDPOINTS, f"{min(elsewhere)} has ready endpoints, but none on this node"
+        return Reason.NO_LOCAL_ENDPOINTS, _no_local_endpoints(min(elsewhere), ports[min(elsewhere)].frontend.backends)
     if not neighbors:
         return Reason.NO_PEERS, "no peer of the bgp-config selects this node"
     if not advertisements:
         return Reason.NOT_ADVERTISED, "no advertisement of the pool is for this node and one of its peers"
     return None, ""
+
+
+def _no_endpoints(ports: Iterable[Port]) -> str:
+    known = {endpoint for port in ports for endpoint in port.found.known}
+    draining = {one.backend for port in ports for one in port.found.draining}
+    if draining:
+        return f"{len(known)} endpoints known, none of them ready; {len(draining)} terminate and still answer"
+    return f"{len(known)} endpoints known, none of them ready" if known else "no endpoints at all"
+
+
+def _no_local_endpoints(key: FrontendKey, last: tuple[Backend, ...]) -> str:
+    if last:
+        return f"{key} has ready endpoints on other nodes; the {len(last)} on this node terminate"
+    return f"{key} has ready endpoints, but none on this node"
 
 
 def _advertisements(pool: Pool, node: Node | None, neighbors: tuple[Neighbor, ...]) -> tuple[Advertisement, ...]:
@@ -136,13 +128,13 @@ def _routes(
     return tuple(routes), refused
 
 
-def _count(ports: Iterable[_Port]) -> BackendCount:
+def _count(ports: Iterable[Port]) -> BackendCount:
     """Endpoints by address: one that serves two ports of the VIP is one backend to an operator."""
     total: set[IPAddress] = set()
     serving: set[IPAddress] = set()
     local: set[IPAddress] = set()
     for port in ports:
         total.update(address for address, _ in port.found.known)
-        serving.update(backend.address for backend in port.found.serving)
-        local.update(backend.address for backend in port.found.local)
+        serving.update(one.backend.address for one in port.found.serving)
+        local.update(one.backend.address for one in port.found.local)
     return BackendCount(total=len(total), serving=len(serving), local=len(local))

@@ -67,4 +67,12 @@ def _endpoint(field: Field, version: int | None) -> Endpoint | None:
         terminating=conditions.get("terminating").truth(False),
         node_name=field.get("nodeName").text(),
         zone=field.get("zone").text(),
+        for_zones=_names(field.get("hints", "forZones")),
+        for_nodes=_names(field.get("hints", "forNodes")),
     )
+
+
+def _names(field: Field) -> tuple[str, ...]:
+    """The names of a list of hints (KEP-2433, KEP-3015), sorted."""
+    found = {item.get("name").text() for item in field.items()}
+    return tuple(sorted(found - {""}))

@@ -103,6 +103,16 @@ class Field:
             return default or 0
         return int(self.value)
 
+    def whole(self, low: int, high: int, default: int) -> int:
+        """A number from ``low`` to ``high``."""
+        value = self._typed(int, "a number")
+        if value is None:
+            return default
+        if not low <= value <= high:
+            self.wrong(f"{shown(str(value))} is out of range", f"it must be from {low} to {high}")
+            return default
+        return int(value)
+
     def address(self) -> IPAddress | None:
         """An IP address; None if it is absent or wrong."""
         word = self.text()

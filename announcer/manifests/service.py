@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import ipaddress
 from enum import StrEnum
 from typing import TypeVar
 
 from announcer.manifests.fields import Field
-from announcer.model.net import IPAddress, Protocol
-from announcer.model.objects import ObjectKey, Service, ServicePort, TrafficPolicy
+from announcer.model.net import IPAddress, IPNetwork, Protocol
+from announcer.model.objects import (
+    DEFAULT_AFFINITY_SECONDS,
+    ObjectKey,
+    Service,
+    ServicePort,
+    SessionAffinity,
+    TrafficPolicy,
+)
 from announcer.yamltree import shown
 
 E = TypeVar("E", bound=StrEnum)
+
+#: What ``loadBalancerSourceRanges`` was before it was a field. The API still reads it where the field is empty.
+SOURCE_RANGES_ANNOTATION = "service.beta.kubernetes.io/load-balancer-source-ranges"
+#: The longest session affinity that the API takes: a day.
+_MAX_AFFINITY_SECONDS = 86400
 
 
 class Family(StrEnum):
@@ -30,6 +43,8 @@ def service(field: Field, key: ObjectKey) -> Service:
     requested = spec.get("loadBalancerIP").address()
     # An entry of status.loadBalancer.ingress that has a hostname only (a cloud's load balancer) is not ours.
     ingress = [item.get("ip").address() for item in field.get("status", "loadBalancer", "ingress").items()]
+    external = [item.address() for item in spec.get("externalIPs").items()]
+    timeout = spec.get("sessionAffinityConfig", "clientIP", "timeoutSeconds")
     return Service(
         key=key,
         labels=metadata.get("labels").texts(),
@@ -45,6 +60,14 @@ def service(field: Field, key: ObjectKey) -> Service:
         requested=(requested,) if requested is not None else (),
         ingress=tuple(dict.fromkeys(address for address in ingress if address is not None)),
         creation_timestamp=metadata.get("creationTimestamp").text(),
+        external_ips=tuple(dict.fromkeys(address for address in external if address is not None)),
+        publish_not_ready=spec.get("publishNotReadyAddresses").truth(False),
+        session_affinity=one_of(spec.get("sessionAffinity"), SessionAffinity.NONE),
+        affinity_seconds=timeout.whole(1, _MAX_AFFINITY_SECONDS, DEFAULT_AFFINITY_SECONDS),
+        source_ranges=_source_ranges(field),
+        health_check_node_port=spec.get("healthCheckNodePort").port(0),
+        allocate_node_ports=spec.get("allocateLoadBalancerNodePorts").truth(True),
+        traffic_distribution=spec.get("trafficDistribution").text(),
     )
 
 
@@ -73,3 +96,22 @@ def _cluster_ips(spec: Field) -> tuple[IPAddress, ...]:
     fields = [spec.get("clusterIP"), *spec.get("clusterIPs").items()]
     found = [field.address() for field in fields if field.value != "None"]
     return tuple(dict.fromkeys(address for address in found if address is not None))
+
+
+def _source_ranges(field: Field) -> tuple[IPNetwork, ...]:
+    """``loadBalancerSourceRanges``. The API takes blanks around a range and host bits in it, so both are taken here.
+
+    One that cannot be read makes the whole object wrong: to leave it out could shut clients out, or let all of them in.
+    """
+    listed = [(item, item.text()) for item in field.get("spec", "loadBalancerSourceRanges").items()]
+    if not listed:
+        annotation = field.get("metadata", "annotations", SOURCE_RANGES_ANNOTATION)
+        listed = [(annotation, word) for word in annotation.text().split(",")]
+    found: list[IPNetwork] = []
+    for item, word in listed:
+        if word.strip():
+            try:
+                found.append(ipaddress.ip_network(word.strip(), strict=False))
+            except ValueError:
+                item.wrong(f'"{shown(word)}" is not a prefix', "a range looks like 192.0.2.0/24")
+    return tuple(sorted(set(found), key=lambda prefix: (prefix.version, prefix)))

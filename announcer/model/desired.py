@@ -24,9 +24,11 @@ class Reason(StrEnum):
     FRONTEND_CONFLICT = "frontendConflict"
     FAMILY_NOT_SUPPORTED = "familyNotSupported"
     PROTOCOL_NOT_SUPPORTED = "protocolNotSupported"
+    SOURCE_RANGES_NOT_SUPPORTED = "sourceRangesNotSupported"
     CLASS_NOT_OURS = "classNotOurs"
     NODE_EXCLUDED = "nodeExcluded"
     NODE_DRAINING = "nodeDraining"
+    NODE_NETWORK_UNAVAILABLE = "nodeNetworkUnavailable"
     NO_PEERS = "noPeers"
     NOT_PROVEN = "notProven"
     DATAPATH_ERROR = "datapathError"
@@ -72,6 +74,7 @@ class ServiceDecision(msgspec.Struct, frozen=True, kw_only=True):
     vips: tuple[IPAddress, ...] = ()
     reason: Reason | None = None
     detail: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class PodCidrDecision(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,5 +16,9 @@ ADDRESSES_ANNOTATION = PREFIX + "addresses"
 POOL_ANNOTATION = PREFIX + "address-pool"
 SHARE_ANNOTATION = PREFIX + "allow-shared-ip"
 
+#: Annotations of a Service that win over the keys ``readiness`` and ``zero-endpoints`` of its pool.
+READINESS_ANNOTATION = PREFIX + "readiness"
+ZERO_ENDPOINTS_ANNOTATION = PREFIX + "zero-endpoints"
+
 #: The condition of a Service that says whether it has its addresses, and that they came from us.
 ALLOCATED_CONDITION = PREFIX + "AddressAllocated"

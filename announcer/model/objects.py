@@ -66,6 +66,17 @@ class TrafficPolicy(StrEnum):
     LOCAL = "Local"
 
 
+class SessionAffinity(StrEnum):
+    """``Service.spec.sessionAffinity``."""
+
+    NONE = "None"
+    CLIENT_IP = "ClientIP"
+
+
+#: ``sessionAffinityConfig.clientIP.timeoutSeconds`` where the API has none: three hours.
+DEFAULT_AFFINITY_SECONDS = 10800
+
+
 class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     """One of ``Service.spec.ports``. ``name`` is what ties it to the port of an EndpointSlice; it may be empty."""
 
@@ -81,6 +92,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     ``ingress`` is ``status.loadBalancer.ingress[].ip``; ``requested`` is ``spec.loadBalancerIP`` (empty: any address
     will do); ``type`` is kept as text because all that matters is whether it is ``LoadBalancer``. ``ip_families`` are
     IP versions.
+    ``affinity_seconds``: for how long a client that is silent keeps its backend, under ``ClientIP``.
+    ``source_ranges``: clients that are let in; empty: all. ``health_check_node_port``: 0 if the Service has none.
+    ``traffic_distribution``: empty, or a word of the API (PreferClose, PreferSameZone, PreferSameNode).
     """
 
     key: ObjectKey
@@ -97,6 +111,14 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     requested: tuple[IPAddress, ...] = ()
     ingress: tuple[IPAddress, ...] = ()
     creation_timestamp: str = ""
+    external_ips: tuple[IPAddress, ...] = ()
+    publish_not_ready: bool = False
+    session_affinity: SessionAffinity = SessionAffinity.NONE
+    affinity_seconds: int = DEFAULT_AFFINITY_SECONDS
+    source_ranges: tuple[IPNetwork, ...] = ()
+    health_check_node_port: int = 0
+    allocate_node_ports: bool = True
+    traffic_distribution: str = ""
 
 
 class SlicePort(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +133,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One of ``EndpointSlice.endpoints``, with the defaults that the API gives to absent conditions (KEP-1672).
 
     ``addresses`` are interchangeable names of one endpoint; the API tells consumers to use the first.
+    ``for_zones``, ``for_nodes``: the hints, where its traffic should come from; empty if the slice gives none.
     """
 
     addresses: tuple[IPAddress, ...]
@@ -119,6 +142,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     terminating: bool = False
     node_name: str = ""
     zone: str = ""
+    for_zones: tuple[str, ...] = ()
+    for_nodes: tuple[str, ...] = ()
 
 
 class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True):

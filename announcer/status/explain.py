@@ -111,6 +111,7 @@ def _service(sight: Sight, decision: ServiceDecision) -> Json:
         "traffic_policy": service.external_traffic_policy if service is not None else None,
         "reason": decision.reason,
         "detail": decision.detail or None,
+        "notes": list(decision.notes),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from announcer.decide import decide
+from announcer.decide.services import PROXY_LABEL
 from announcer.decide.vips import EXCLUDE_LABEL
 from announcer.model.desired import BackendCount, Desired, Reason
 from announcer.model.lb import Backend, FrontendKey
@@ -32,11 +33,6 @@ def test_a_vip_with_a_ready_endpoint_is_announced_to_the_peer() -> None:
 REFUSALS: list[tuple[str, tuple[Node | Service | EndpointSlice, ...], Reason]] = [
     ("no slice at all", (service(),), Reason.NO_ENDPOINTS),
     ("none ready", (service(), endpoints("web", "10.244.1.10", ready=False)), Reason.NO_ENDPOINTS),
-    (
-        "only terminating ones",
-        (service(), endpoints("web", "10.244.1.10", ready=False, terminating=True)),
-        Reason.NO_ENDPOINTS,
-    ),
     (
         "a port of another name",
         (service(), endpoints("web", "10.244.1.10", ports=[("other", Protocol.TCP, 8080)])),
@@ -78,6 +74,8 @@ SERVICE_REFUSALS: list[tuple[str, Service, Reason]] = [
     ("the address of a node", service(vip="203.0.113.9"), Reason.IP_NOT_ALLOWED),
     ("inside a Pod CIDR", service(vip="203.0.113.14"), Reason.IP_NOT_ALLOWED),
     ("loopback", service(vip="127.0.0.1"), Reason.IP_NOT_ALLOWED),
+    ("another proxy", service(labels={PROXY_LABEL: "x"}), Reason.CLASS_NOT_OURS),
+    ("source ranges", service(source_ranges=(net("192.0.2.0/24"),)), Reason.SOURCE_RANGES_NOT_SUPPORTED),
     ("SCTP", service(ports=[("http", Protocol.TCP, 80), ("s", Protocol.SCTP, 90)]), Reason.PROTOCOL_NOT_SUPPORTED),
 ]
 

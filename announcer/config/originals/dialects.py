@@ -44,6 +44,10 @@ _PEER = {
     **dict.fromkeys(("keepalive-time", "ebgp-multihop", "bfd-profile"), 12),
     **dict.fromkeys(("password-secret", "ttl-security", "graceful-restart", "passive"), NEVER),
 }
+_POOL = {
+    **dict.fromkeys(("name", "protocol", "addresses", "auto-assign", "avoid-buggy-ips", "bgp-advertisements"), _ALWAYS),
+    **dict.fromkeys(("readiness", "zero-endpoints"), NEVER),
+}
 _ADVERTISEMENT = {
     **dict.fromkeys(("aggregation-length", "localpref", "communities"), _ALWAYS),
     "aggregation-length-v6": 12,
@@ -51,7 +55,12 @@ _ADVERTISEMENT = {
 }
 
 #: By kind of map: the keys that Lockstep or an original knows, and the minor version of MetalLB that had each first.
-SINCE: Mapping[str, Mapping[str, int]] = {"": _TOP, "peer": _PEER, "advertisement": _ADVERTISEMENT}
+SINCE: Mapping[str, Mapping[str, int]] = {
+    "": _TOP,
+    "peer": _PEER,
+    "pool": _POOL,
+    "advertisement": _ADVERTISEMENT,
+}
 
 
 def unknown_key(dialect: Dialect, kind: str, key: str) -> str:

@@ -17,6 +17,8 @@ def inspect_pools(root: Here, dialect: Dialect, notes: Notes) -> None:
     pools = [pool for pool in root.items("address-pools") if isinstance(pool.node, YamlMap)]
     ranges: list[list[Range]] = []
     for pool in pools:
+        for key in pool.each_key():
+            notes.add(key, unknown_key(dialect, "pool", key.text()))
         _protocol(pool, dialect, notes)
         for item in pool.items("addresses"):
             inspect_addresses(item, dialect, notes)

@@ -328,6 +328,22 @@ POOL_RULES = [
         "without quotes",
     ),
     Rule(
+        "readiness",
+        pool("readiness: ready"),
+        pool("readiness: serving # <-"),
+        "address-pools[0].readiness",
+        '"serving" is not known here',
+        "write ready or ready-then-serving",
+    ),
+    Rule(
+        "zero endpoints",
+        pool("zero-endpoints: keep"),
+        pool("zero-endpoints: yes # <-"),
+        "address-pools[0].zero-endpoints",
+        '"yes" is not known here',
+        "write withdraw or keep",
+    ),
+    Rule(
         "pool key",
         pool(""),
         pool("adresses: [] # <-", without=("addresses",)),

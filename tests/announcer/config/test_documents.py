@@ -56,7 +56,8 @@ def test_what_is_refused_and_what_has_no_table_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "heading"), [("", "Top level"), ("peer", "`peers`"), ("advertisement", "`bgp-advertisements`")]
+    ("kind", "heading"),
+    [("", "Top level"), ("peer", "`peers`"), ("pool", "`address-pools`"), ("advertisement", "`bgp-advertisements`")],
 )
 def test_the_reference_and_the_check_agree_since_when_there_is_a_key(kind: str, heading: str) -> None:
     rows = re.findall(r"^\| `([a-z0-9-]+)` \|.*\| (own|0\.\d+) \|", section(heading), re.MULTILINE)

@@ -72,6 +72,16 @@ def test_service() -> None:
             external_traffic_policy="Local",
             load_balancer_class="example.com/x",
             load_balancer_ip="203.0.113.1",
+            external_ips=["203.0.113.3"],
+            publish_not_ready_addresses=True,
+            session_affinity="ClientIP",
+            session_affinity_config=client.V1SessionAffinityConfig(
+                client_ip=client.V1ClientIPConfig(timeout_seconds=60)
+            ),
+            load_balancer_source_ranges=["192.0.2.0/24"],
+            health_check_node_port=32000,
+            allocate_load_balancer_node_ports=False,
+            traffic_distribution="PreferClose",
             ports=[client.V1ServicePort(name="dns", port=53, protocol="UDP", node_port=30053, target_port="dns")],
         ),
         status=client.V1ServiceStatus(
@@ -91,6 +101,13 @@ def test_service() -> None:
     assert [str(address) for address in service.ingress] == ["203.0.113.2"]
     assert service.creation_timestamp == through_json(model)["metadata"]["creationTimestamp"]
     assert service.creation_timestamp.startswith("2026-01-01T00:00:00")
+    assert [str(address) for address in service.external_ips] == model.spec.external_ips
+    assert service.publish_not_ready is model.spec.publish_not_ready_addresses
+    assert (service.session_affinity, service.affinity_seconds) == ("ClientIP", 60)
+    assert [str(prefix) for prefix in service.source_ranges] == model.spec.load_balancer_source_ranges
+    assert service.health_check_node_port == model.spec.health_check_node_port
+    assert service.allocate_node_ports is model.spec.allocate_load_balancer_node_ports
+    assert service.traffic_distribution == model.spec.traffic_distribution
     port = service.ports[0]
     assert (port.name, port.port, port.protocol, port.node_port) == ("dns", 53, "UDP", 30053)
 
@@ -108,6 +125,9 @@ def test_endpoint_slice() -> None:
                 node_name="n1",
                 zone="z1",
                 conditions=client.V1EndpointConditions(ready=False, serving=True, terminating=True),
+                hints=client.V1EndpointHints(
+                    for_zones=[client.V1ForZone(name="z1")], for_nodes=[client.V1ForNode(name="n1")]
+                ),
             ),
             client.V1Endpoint(addresses=["10.1.0.6"], conditions=client.V1EndpointConditions()),
         ],
@@ -118,6 +138,7 @@ def test_endpoint_slice() -> None:
     assert [(item.name, item.port, item.protocol) for item in found.ports] == [("http", 8080, "TCP")]
     first, second = found.endpoints
     assert (str(first.addresses[0]), first.node_name, first.zone) == ("10.1.0.5", "n1", "z1")
+    assert (first.for_zones, first.for_nodes) == (("z1",), ("n1",))
     assert (first.ready, first.serving, first.terminating) == (False, True, True)
     assert (second.ready, second.serving, second.terminating) == (True, True, False)
 

@@ -22,6 +22,7 @@ from announcer.model.objects import (
     Secret,
     Service,
     ServicePort,
+    SessionAffinity,
     SlicePort,
     Taint,
     TrafficPolicy,
@@ -57,6 +58,14 @@ spec:
   externalTrafficPolicy: Local
   loadBalancerClass: example.com/lb
   loadBalancerIP: 203.0.113.9
+  externalIPs: [203.0.113.11, 203.0.113.11]
+  publishNotReadyAddresses: true
+  sessionAffinity: ClientIP
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}
+  loadBalancerSourceRanges: [" 192.0.2.7/24 ", "2001:db8::/32", 192.0.2.0/24]
+  healthCheckNodePort: 32000
+  allocateLoadBalancerNodePorts: false
+  trafficDistribution: PreferClose
 status:
   loadBalancer: {ingress: [{ip: 203.0.113.10}, {hostname: lb.example}, {ip: 203.0.113.10}]}
 """
@@ -68,7 +77,7 @@ addressType: IPv4
 ports: [{name: http, port: 8080, protocol: TCP}, {name: all, port: null}]
 endpoints:
 - {addresses: [10.244.1.5], conditions: {ready: true}, nodeName: n1, zone: z1}
-- {addresses: [10.244.1.6]}
+- {addresses: [10.244.1.6], hints: {forZones: [{name: z2}, {name: z1}], forNodes: [{name: n1}]}}
 - {addresses: [10.244.1.7], conditions: {ready: null, serving: null, terminating: null}}
 - {addresses: [10.244.1.8], conditions: {ready: false}}
 - {addresses: [10.244.1.9], conditions: {ready: false, serving: true, terminating: true}}
@@ -144,7 +153,26 @@ def test_service() -> None:
         requested=(ip_address("203.0.113.9"),),
         ingress=(ip_address("203.0.113.10"),),
         creation_timestamp="2026-01-01T00:00:00Z",
+        external_ips=(ip_address("203.0.113.11"),),
+        publish_not_ready=True,
+        session_affinity=SessionAffinity.CLIENT_IP,
+        affinity_seconds=60,
+        source_ranges=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
+        health_check_node_port=32000,
+        allocate_node_ports=False,
+        traffic_distribution="PreferClose",
     )
+
+
+def test_source_ranges_of_the_annotation_count_where_the_field_is_empty() -> None:
+    name = "service.beta.kubernetes.io/load-balancer-source-ranges"
+    text = '{apiVersion: v1, kind: Service, metadata: {name: a, annotations: {%s: "192.0.2.0/24, 10.0.0.0/8"}}, %s}'
+    old = one(text % (name, "spec: {}"))
+    both = one(text % (name, "spec: {loadBalancerSourceRanges: [203.0.113.0/24]}"))
+    assert isinstance(old, Service)
+    assert isinstance(both, Service)
+    assert old.source_ranges == (ip_network("10.0.0.0/8"), ip_network("192.0.2.0/24"))
+    assert both.source_ranges == (ip_network("203.0.113.0/24"),)
 
 
 def test_a_service_with_nothing_but_a_name_has_the_defaults_of_the_api() -> None:
@@ -158,6 +186,7 @@ def test_endpoint_slice_with_the_defaults_of_absent_conditions() -> None:
     assert isinstance(found, EndpointSlice)
     assert (found.key, found.service) == (ObjectKey("shop", "web-abc"), ObjectKey("shop", "web"))
     assert found.ports == (SlicePort(name="http", port=8080),)
+    assert (found.endpoints[1].for_zones, found.endpoints[1].for_nodes) == (("z1", "z2"), ("n1",))
     assert found.endpoints[0] == Endpoint(addresses=(ip_address("10.244.1.5"),), node_name="n1", zone="z1")
     conditions = [(item.ready, item.serving, item.terminating) for item in found.endpoints]
     assert conditions == [
@@ -244,6 +273,13 @@ def test_lists_are_read_and_other_kinds_left_out() -> None:
         (SLICE, ("addressType: IPv4", ""), "addressType", "is missing"),
         (SLICE, ("addressType: IPv4", "addressType: ipv4"), "addressType", "must be IPv4, IPv6 or FQDN"),
         (SLICE, ("[10.244.1.5]", "['::1']"), "endpoints[0].addresses[0]", "is not of the slice's addressType"),
+        (SERVICE, (" 192.0.2.7/24 ", "all"), "spec.loadBalancerSourceRanges[0]", "is not a prefix"),
+        (
+            SERVICE,
+            ("timeoutSeconds: 60", "timeoutSeconds: 0"),
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            "is out of range",
+        ),
         (SLICE, ("[10.244.1.6]", "[]"), "endpoints[1].addresses", "has no address"),
         (
             SLICE,

@@ -1,0 +1,87 @@
+"""From the Services behind a VIP to its frontends, and to what each says about announcing the VIP from this node."""
+
+from __future__ import annotations
+
+import msgspec
+
+from announcer.config.types import Pool, Readiness, ZeroEndpoints
+from announcer.decide.endpoints import PortBackends, endpoints_of
+from announcer.decide.rules import Rules, rules_of
+from announcer.decide.topology import near
+from announcer.model.lb import Frontend, FrontendKey
+from announcer.model.net import IPAddress
+from announcer.model.objects import ObjectKey, Service, ServicePort, TrafficPolicy
+from announcer.snapshot import Snapshot
+
+
+class Port(msgspec.Struct, frozen=True, kw_only=True):
+    """One frontend with what stands behind it.
+
+    ``attracts``: new connections may be drawn to this node. Under the policy Local that is less than what the frontend
+    serves: the last endpoints here that still answer while they terminate take what arrives, but as long as another
+    node has ready ones, connections should go there. ``keeps``: without endpoints on any node the route stays.
+    """
+
+    frontend: Frontend
+    found: PortBackends
+    attracts: bool
+    keeps: bool
+
+
+def ports_of(
+    snapshot: Snapshot,
+    vip: IPAddress,
+    services: tuple[Service, ...],
+    pool: Pool,
+    conflicts: dict[ObjectKey, str],
+    notes: dict[ObjectKey, set[str]],
+) -> dict[FrontendKey, Port]:
+    """The frontends of a VIP. A port that two Services claim goes to the older one; ``conflicts`` is told of it."""
+    ports: dict[FrontendKey, Port] = {}
+    owner: dict[FrontendKey, Service] = {}
+    for service in services:
+        rules = rules_of(service, pool)
+        remarks = set(rules.notes)
+        for port in service.ports:
+            key = FrontendKey(vip, port.protocol, port.port)
+            if key in owner:
+                if owner[key] is not service:
+                    conflicts[service.key] = f"{key} is served for {owner[key].key}, which is older"
+                continue
+            owner[key] = service
+            ports[key], remark = _port(snapshot, service, port, key, rules)
+            if remark:
+                remarks.add(remark)
+        if remarks:
+            notes.setdefault(service.key, set()).update(remarks)
+    return ports
+
+
+def _port(snapshot: Snapshot, service: Service, port: ServicePort, key: FrontendKey, rules: Rules) -> tuple[Port, str]:
+    """One frontend, and a remark on how its endpoints were chosen."""
+    found = found_behind(snapshot, service, port, rules, version=key.vip.version, node_name=snapshot.node_name)
+    remark = ""
+    if service.external_traffic_policy is TrafficPolicy.LOCAL:
+        attracts = bool(found.local)
+        last = found.draining if rules.readiness is Readiness.READY_THEN_SERVING else ()
+        chosen = found.local or tuple(one for one in last if one.backend.local)
+    else:
+        attracts = bool(found.serving)
+        chosen, remark = near(found.serving, service, snapshot.node, snapshot.node_name)
+    frontend = Frontend(key=key, backends=tuple(one.backend for one in chosen))
+    keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
+    return Port(frontend=frontend, found=found, attracts=attracts, keeps=keeps), remark
+
+
+def found_behind(
+    snapshot: Snapshot, service: Service, port: ServicePort, rules: Rules, *, version: int, node_name: str
+) -> PortBackends:
+    """The endpoints of one port by the rules of its Service, as the node ``node_name`` sees them."""
+    return endpoints_of(
+        snapshot.slices.get(service.key, ()),
+        port,
+        version=version,
+        node_name=node_name,
+        readiness=rules.readiness,
+        publish_not_ready=service.publish_not_ready,
+    )

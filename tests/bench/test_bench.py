@@ -1,0 +1,59 @@
+"""The benchmark itself: it computes what it says, and refuses to time packets that did not end as they should."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from announcer.model.lb import FrontendKey
+from announcer.model.net import Protocol
+from datapath import shim
+from datapath.settle import INGRESS
+from tests.bench import packets
+from tests.bench.report import publish, row
+from tests.bench.under_test import Forwarders
+from tests.datapath.node import NODE, Node, eventually, frontend, verify
+
+pytest_plugins = ["tests.datapath.conftest"]
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    made = row("x", [10.0, 40.0, 30.0], "ns", reference=[20.0, 40.0, 10.0], at_most=1.0)
+    assert (made.value, made.spread, made.n, made.ratio) == (30.0, (10.0, 40.0), 3, {"reference": 1.0})
+    assert made.ok is True
+    assert row("x", [10.0], "ns", reference=[5.0], at_most=1.9).ok is False
+    assert row("x", [10.0], "ns").ok is None
+
+
+def test_figures_have_the_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish([row("dsr", [1.0, 2.0, 3.0], "ns")], tmp_path / "bench.json", "title")
+    made = json.loads((tmp_path / "bench.json").read_text())
+    assert made["schema"] == "lockstep.figures/v1"
+    assert made["rows"][0]["spread"] == [1.0, 3.0]
+    assert "dsr" in capsys.readouterr().out
+
+
+@pytest.mark.root
+def test_packets_are_checked_as_they_are_timed(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packets, "REPEAT", 1 << 14)
+    monkeypatch.setattr(packets, "ROUNDS", 2)
+    datapath = node.attached()
+    packets.program(datapath, range(2))
+    served = frontend(*packets.REMOTE, vip=packets.VIP, port=packets.PORT)
+    eventually(lambda: not verify(datapath, served).problem)
+    forwarders = Forwarders(tmp_path, socket.if_nametoindex("eth0"))
+    forwarders.teach_reference(FrontendKey(packets.VIP, Protocol.TCP, packets.PORT), NODE, packets.REMOTE[0].address)
+    ours = shim.get(node.bpffs / "progs" / INGRESS)
+    assert ours is not None
+    to = node.link().address
+    for case in [*packets.cases(1), *packets.cases(2)]:
+        assert packets.measure(case, ours, forwarders, to).n == packets.ROUNDS
+    wrong = msgspec.structs.replace(packets.cases(1)[0], port=packets.UNSERVED_PORT)
+    with pytest.raises(AssertionError, match="verdict 1 instead of 3"):
+        packets.measure(wrong, ours, forwarders, to)
+    with pytest.raises(AssertionError, match="no outer header"):
+        packets.measure(packets.cases(1)[0], forwarders.nothing, forwarders, to)

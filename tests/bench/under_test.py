@@ -1,0 +1,66 @@
+"""The programs that are compared, each behind the one that restores the packet."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from announcer.model.lb import FrontendKey
+from announcer.model.net import IPAddress, Protocol
+from datapath import shim
+from tests.bench.testrun import Run, run
+
+FRAME = 80
+#: ``struct scene`` and ``struct service`` of forwarder.bpf.c.
+_SCENE = struct.Struct(f"={FRAME}sIIIHHHxx")
+_ZERO = bytes(4)
+#: Offsets of the source port and of the last two bytes of source and destination address.
+_PLACES = {4: (14 + 20, 14 + 12 + 2, 14 + 16 + 2), 6: (14 + 40, 14 + 8 + 14, 14 + 24 + 14)}
+_REFERENCE_SERVICES = 1024
+
+
+class Forwarders:
+    """``nothing`` and ``reference``, and any other program by its descriptor."""
+
+    def __init__(self, folder: Path, ifindex: int) -> None:
+        """Builds and loads what is here; packets come in by the device ``ifindex``."""
+        source, made = Path(__file__).with_name("forwarder.bpf.c"), folder / "forwarder.bpf.o"
+        headers = subprocess.run(["cc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
+        flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", f"-I/usr/include/{headers}"]
+        subprocess.run(["clang", *flags, "-c", source, "-o", made], check=True)
+        self._object: Any = shim.open_object(made)
+        shim.load(self._object)
+        self._ifindex = ifindex
+        self.nothing = shim.prog_fd(self._object, "nothing")
+        self.reference = shim.prog_fd(self._object, "reference")
+        self._restore = shim.prog_fd(self._object, "restore")
+        self._scenes = shim.map_fd(self._object, "scenes")
+        self._slot = shim.map_fd(self._object, "under_test")
+        self._services = shim.map_fd(self._object, "services")
+
+    def teach_reference(self, frontend: FrontendKey, source: IPAddress, target: IPAddress) -> None:
+        """Let the reference forward one frontend, the first of 1,024."""
+        value = source.packed.ljust(16, b"\0") + target.packed.ljust(16, b"\0")
+        self._put_service(frontend, value)
+        for number in range(1, _REFERENCE_SERVICES):
+            other = ip_address(int(frontend.vip) + number)
+            self._put_service(FrontendKey(other, Protocol.TCP, frontend.port), value)
+
+    def _put_service(self, frontend: FrontendKey, value: bytes) -> None:
+        key = frontend.vip.packed.ljust(16, b"\0") + frontend.port.to_bytes(2, "big") + bytes([6, 0, 0, 0, 0, 0])
+        shim.update(self._services, key, value, "services")
+
+    def run(self, prog: int, frame: bytes, *, flows: int, services: int, repeat: int) -> Run:
+        """``repeat`` packets of ``flows`` flows (a power of two) through the program. Raises ``OSError``.
+
+        ``services``: the flows are spread over so many destination addresses; 0 leaves the frame's own.
+        """
+        assert len(frame) == FRAME, f"{len(frame)} bytes"
+        version = frame[14] >> 4
+        scene = _SCENE.pack(frame, flows, services, 0, *_PLACES[version])
+        shim.update(self._scenes, _ZERO, scene, "scenes")
+        shim.update(self._slot, _ZERO, struct.pack("=I", prog), "under_test")
+        return run(self._restore, self._ifindex, frame, repeat)

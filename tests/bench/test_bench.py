@@ -18,8 +18,6 @@ from tests.bench.report import publish, row
 from tests.bench.under_test import Forwarders
 from tests.datapath.node import NODE, Node, eventually, frontend, verify
 
-pytest_plugins = ["tests.datapath.conftest"]
-
 
 def test_a_ratio_is_taken_round_by_round() -> None:
     made = row("x", [10.0, 40.0, 30.0], "ns", reference=[20.0, 40.0, 10.0], at_most=1.0)

@@ -1,7 +1,8 @@
 """``fold``: what is known of the world, after one more thing was seen.
 
 The third of the three pure functions. Whatever the hands read back replaces what was known before; outcomes of steps
-add the two things that cannot be read back: when a VIP was last proven, and until when it drains.
+add the three things that cannot be read back: when a VIP was last proven, until when it drains, and whether peers were
+told everything once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from announcer.model.lb import Proof
 from announcer.model.net import IPAddress
 from announcer.model.observed import BgpObserved, DatapathObserved, Observed, Outcome, OutcomeState
-from announcer.model.steps import Announce, Drain, ProgramFrontend, Shed, Verify
+from announcer.model.steps import Announce, Drain, EndOfRib, ProgramFrontend, Shed, Verify
 
 T = TypeVar("T")
 
@@ -66,6 +67,8 @@ def _fold_outcome(observed: Observed, outcome: Outcome, now: float) -> Observed:
             # What could not be programmed is not served: as good as a proof that failed.
             failed = Proof(ok=False, at=now, problem=outcome.problem)
             return _fold_proof(observed, frontend.key.vip, failed)
+        case EndOfRib() if outcome.state is OutcomeState.DONE:
+            return msgspec.structs.replace(observed, completed=True)
         case Drain(vip=vip, until=until) if outcome.state is OutcomeState.WAITING:
             return msgspec.structs.replace(observed, draining={**observed.draining, vip: until})
         case Shed(vip=vip, until=until) if outcome.state is OutcomeState.WAITING:

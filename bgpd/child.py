@@ -1,9 +1,9 @@
-"""Entry of the ExaBGP process: binds its life to the speaker's, then hands over to ExaBGP.
+"""Entry of the ExaBGP process: binds its life to the speaker's, puts right what must be, then becomes ExaBGP.
 
 The kernel kills this process when the speaker ends, however it ends (prctl(2), PR_SET_PDEATHSIG): a session
 whose speaker is gone would keep announcing what nobody can withdraw any more.
 
-Usage: ``python -m bgpd.child PARENT_PID EXABGP_ARGUMENT…``
+Usage: ``python -m bgpd.child PARENT_PID FORWARDING_MARK EXABGP_ARGUMENT…``
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
+
+from bgpd.overlay import claim_only_what_is_kept, run_on_monotonic_time
 
 _PR_SET_PDEATHSIG = 1
 
@@ -29,7 +32,9 @@ def die_with_parent(parent_pid: int) -> None:
 def main() -> None:
     """Become ExaBGP."""
     die_with_parent(int(sys.argv[1]))
-    sys.argv = ["exabgp", *sys.argv[2:]]
+    run_on_monotonic_time()
+    claim_only_what_is_kept(Path(sys.argv[2]))
+    sys.argv = ["exabgp", *sys.argv[3:]]
     from exabgp.application.main import main as exabgp_main
 
     sys.exit(exabgp_main())

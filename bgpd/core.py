@@ -45,6 +45,9 @@ class Core:
         self._by_address: dict[IPAddress, Peer] = {}
         self._dialogue: Dialogue | None = None
         self._urgent: list[Batch] = []
+        self.forwarding_kept = False
+        self.engine_restarts: dict[str, int] = {}  # by cause
+        self.clock_steps = 0
         self.held = False  # while the engine is told to reload, it is given nothing to send
 
     # --- neighbors ----------------------------------------------------------------------------------------------
@@ -72,7 +75,14 @@ class Core:
     def observed(self) -> BgpObserved:
         """Everything an agent may know."""
         peers = {name: peer.observed() for name, peer in self.peers.items()}
-        return BgpObserved(reachable=True, peers=peers, problem=self.problem)
+        return BgpObserved(
+            reachable=True,
+            peers=peers,
+            problem=self.problem,
+            forwarding_kept=self.forwarding_kept,
+            engine_restarts=dict(self.engine_restarts),
+            clock_steps=self.clock_steps,
+        )
 
     # --- the engine ---------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import pwd
 import re
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import bgpd
@@ -59,12 +60,22 @@ async def validate(configuration: Path) -> None:
         raise TargetError("exabgp validate", detail=f"the configuration is refused{where}", retry=False)
 
 
+def _write(path: Path, text: str) -> None:
+    """Mode 0600: passwords are in it."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
 class Engine:
     """One ExaBGP process at a time."""
 
-    def __init__(self, settings: SpeakerSettings) -> None:
-        """Nothing runs yet."""
+    def __init__(self, settings: SpeakerSettings, refused: Callable[[], None]) -> None:
+        """Nothing runs yet. ``refused`` is called when it refuses a reload that we did not ask for."""
         self._settings = settings
+        self._refused = refused
+        self._text = ""
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._loaded: asyncio.Future[bool] | None = None
@@ -74,10 +85,27 @@ class Engine:
         """Its process id while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
+    async def configure(self, text: str) -> None:
+        """Have ``text`` validated, and put it where the next start or reload finds it.
+
+        Raises TargetError, and leaves the old one in place, if ExaBGP would refuse it.
+        """
+        configuration = self._settings.configuration
+        staged = configuration.with_suffix(".new")
+        try:
+            _write(staged, text)
+            await validate(staged)
+            staged.replace(configuration)
+        except OSError as error:
+            raise TargetError(f"write {staged}", errno=error.errno or 0) from error
+        self._text = text
+
     async def start(self) -> None:
-        """Start it with the configuration that stands in the state folder. It is killed if this process ends."""
+        """Start it with the configuration that was last given. It is killed if this process ends. Raises OSError."""
+        self._restore()
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bgpd.child", str(os.getpid()), "server", str(self._settings.configuration),
+            sys.executable, "-m", "bgpd.child", str(os.getpid()), str(self._settings.forwarding_mark),
+            "server", str(self._settings.configuration),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             env=_environment(), cwd="/",
         )  # fmt: skip
@@ -121,6 +149,13 @@ class Engine:
             self.kill()
             await self._process.wait()
 
+    def _restore(self) -> None:
+        """Whoever changed the file behind our back may have made it one that ExaBGP cannot start with."""
+        configuration = self._settings.configuration
+        if not configuration.exists() or configuration.read_text(errors="replace") != self._text:
+            log.warning("%s is not what was written there; it is written again", configuration)
+            _write(configuration, self._text)
+
     def _signal(self, number: int) -> None:
         if self._process and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -145,6 +180,8 @@ class Engine:
         if _LOADED in text or _REFUSED in text:
             if self._loaded and not self._loaded.done():
                 self._loaded.set_result(_LOADED in text)
+            elif _REFUSED in text:
+                self._refused()
         elif source == "configuration" and not text.startswith("performing reload"):
             text = "(text of the configuration, withheld)"
         if source not in ("advice", "welcome"):

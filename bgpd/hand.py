@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from announcer.model.errors import TargetError
 from announcer.model.observed import Outcome, OutcomeState
-from announcer.model.steps import Announce, AnyStep, ConfigureNeighbors, EndOfRib, Withdraw
+from announcer.model.steps import Announce, AnyStep, ConfigureNeighbors, DeclareForwarding, EndOfRib, Withdraw
 from bgpd.core import Core
 from bgpd.link import Link
 from bgpd.neighbors import Neighbors, Until
@@ -30,6 +30,7 @@ class Hand:
         self, settings: SpeakerSettings, core: Core, link: Link, until: Until, kick: Callable[[], None]
     ) -> None:
         """``until(true, seconds)`` waits for the core; ``kick`` has it look for commands to give."""
+        self._settings = settings
         self._core = core
         self._until = until
         self._kick = kick
@@ -55,6 +56,10 @@ class Hand:
                     begun = []
                     # Not to be cut short by the agent's end: half a reload would leave nobody to see its result.
                     outcomes.append(await asyncio.shield(self._configure_step(step)))
+                elif isinstance(step, DeclareForwarding):
+                    outcomes += await self._finish(begun)
+                    begun = []
+                    outcomes.append(self._declare(step))
                 else:
                     begun.append((step, self._begin(step)))
             self._kick()
@@ -135,6 +140,19 @@ class Hand:
         taken = peer.end_of_rib_taken if isinstance(step, EndOfRib) else self._taken(step)
         if not taken:
             return Outcome(step=step, state=OutcomeState.WAITING, problem="ExaBGP has not taken it yet")
+        return Outcome(step=step, state=OutcomeState.DONE)
+
+    def _declare(self, step: DeclareForwarding) -> Outcome:
+        """Into force with the next OPEN of any session."""
+        try:
+            if step.kept:
+                self._settings.forwarding_mark.touch(mode=0o600)
+            else:
+                self._settings.forwarding_mark.unlink(missing_ok=True)
+        except OSError as error:
+            return Outcome(step=step, state=OutcomeState.FAILED, problem=str(error))
+        self._core.forwarding_kept = step.kept
+        self._core.version += 1
         return Outcome(step=step, state=OutcomeState.DONE)
 
     async def _configure_step(self, step: ConfigureNeighbors) -> Outcome:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from enum import StrEnum
 
 from announcer.model.errors import TargetError
 from bgpd.core import Core, Now
@@ -23,6 +24,19 @@ _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 #: A run as long as this makes the next failure count as the first.
 _GOOD_RUN_SECONDS = 60.0
 _CONNECT_SECONDS = 20.0
+
+
+class Cause(StrEnum):
+    """Why an engine is replaced: a label of a metric."""
+
+    EXITED = "exited"
+    HELPER_GONE = "helper-gone"
+    NONSENSE = "not-understood"
+    STALLED = "stalled"
+    RELOAD = "reload-refused"
+    NOT_CONNECTED = "not-connected"
+    NOT_STARTED = "not-started"
+    NOT_WANTED = "not-wanted"
 
 
 def now() -> Now:
@@ -39,12 +53,11 @@ class Link:
         self._core = core
         self._moved = moved
         self._writer: asyncio.StreamWriter | None = None
-        self._failure: asyncio.Future[str] | None = None
+        self._failure: asyncio.Future[tuple[Cause, str]] | None = None
         self._server: asyncio.Server | None = None
-        self.engine = Engine(settings)
+        self.engine = Engine(settings, self._poisoned)
         self.wanted = asyncio.Event()
         self.connected = asyncio.Event()
-        self.restarts = 0
 
     async def listen(self) -> None:
         """Wait for helpers on the relay socket (mode 0700 folder)."""
@@ -61,10 +74,13 @@ class Link:
         if self._writer:
             self._writer.close()
 
-    def fail(self, problem: str) -> None:
+    def fail(self, cause: Cause, problem: str) -> None:
         """Have the engine replaced."""
         if self._failure and not self._failure.done():
-            self._failure.set_result(problem)
+            self._failure.set_result((cause, problem))
+
+    def _poisoned(self) -> None:
+        self.fail(Cause.RELOAD, "ExaBGP was told by somebody to load its configuration again, and refused")
 
     def write(self, data: bytes) -> None:
         """Give ``data`` to the engine. The dialogue's window bounds what can be waiting here."""
@@ -77,30 +93,31 @@ class Link:
         while True:
             await self.wanted.wait()
             started = time.monotonic()
-            problem = await self._one_engine()
+            cause, problem = await self._one_engine()
             self._drop(problem)
             if not self.wanted.is_set():
                 continue  # it was ended because there is no neighbor any more
-            self.restarts += 1
+            restarts = self._core.engine_restarts
+            restarts[cause] = restarts.get(cause, 0) + 1
             failures = 0 if time.monotonic() - started > _GOOD_RUN_SECONDS else failures + 1
             delay = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
-            log.error("%s; ExaBGP is started again in %.1f s (restart %d)", problem, delay, self.restarts)
+            log.error("%s; ExaBGP is started again in %.1f s (restart %d)", problem, delay, sum(restarts.values()))
             await asyncio.sleep(delay)
 
-    async def _one_engine(self) -> str:
+    async def _one_engine(self) -> tuple[Cause, str]:
         """Run one engine to its end. Returns why it ended."""
         self._failure = asyncio.get_running_loop().create_future()
         try:
             await self.engine.start()
         except OSError as error:
-            return f"ExaBGP cannot be started: {error}"
+            return Cause.NOT_STARTED, f"ExaBGP cannot be started: {error}"
         exited = asyncio.create_task(self.engine.wait())
         deadline = asyncio.get_running_loop().call_later(_CONNECT_SECONDS, self._check_connected)
         try:
             await asyncio.wait((exited, self._failure), return_when=asyncio.FIRST_COMPLETED)
             if exited.done() and not self._failure.done():
                 # Its helper's connection ends at the same moment; this is the better reason.
-                return f"ExaBGP ended with status {exited.result()}"
+                return Cause.EXITED, f"ExaBGP ended with status {exited.result()}"
             self.engine.kill()
             await exited
             return self._failure.result()
@@ -111,7 +128,7 @@ class Link:
 
     def _check_connected(self) -> None:
         if not self.connected.is_set():
-            self.fail(f"ExaBGP's helper did not connect in {_CONNECT_SECONDS:.0f} s")
+            self.fail(Cause.NOT_CONNECTED, f"ExaBGP's helper did not connect in {_CONNECT_SECONDS:.0f} s")
 
     def _drop(self, problem: str) -> None:
         self.connected.clear()
@@ -129,7 +146,7 @@ class Link:
         self._core.engine_connected(now())
         self.connected.set()
         self._moved()
-        problem = "ExaBGP's helper has gone"
+        cause, problem = Cause.HELPER_GONE, "ExaBGP's helper has gone"
         try:
             while data := await reader.read(1 << 16):
                 if self._writer is not writer:
@@ -137,11 +154,11 @@ class Link:
                 self._core.receive(data, now())
                 self._moved()
         except (TargetError, ValueError) as error:
-            problem = f"ExaBGP cannot be understood: {error}"
+            cause, problem = Cause.NONSENSE, f"ExaBGP cannot be understood: {error}"
         except ConnectionError:
             pass
         finally:
             writer.close()
         if self._writer is writer:
             # If ExaBGP itself has ended, its status is the better reason: give that a moment to arrive.
-            asyncio.get_running_loop().call_later(0.05, self.fail, problem)
+            asyncio.get_running_loop().call_later(0.05, self.fail, cause, problem)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -14,8 +13,7 @@ import bgpd
 from announcer.model.bgp import Neighbor
 from announcer.model.errors import TargetError
 from bgpd.core import Core
-from bgpd.engine import validate
-from bgpd.link import Link, now
+from bgpd.link import Cause, Link, now
 from bgpd.render import render
 from bgpd.routing import with_router_id
 from bgpd.settings import SpeakerSettings
@@ -52,7 +50,7 @@ class Neighbors:
         runnable, problems = self._resolve(neighbors)
         text = self._render(runnable) if runnable else ""
         if text != self._text and text:
-            await self._stage(text)
+            await self._link.engine.configure(text)
         if text != self._text:
             await self._switch(neighbors, text)
         else:
@@ -87,23 +85,6 @@ class Neighbors:
         except ValueError as error:
             raise TargetError("render the configuration of ExaBGP", detail=str(error), retry=False) from error
 
-    async def _stage(self, text: str) -> None:
-        """Write ``text`` beside the configuration, have it validated, and only then put it in its place."""
-        staged = self._settings.configuration.with_suffix(".new")
-        try:
-            self._write(staged, text)
-            await validate(staged)
-            staged.replace(self._settings.configuration)
-        except OSError as error:
-            raise TargetError(f"write {staged}", errno=error.errno or 0) from error
-
-    @staticmethod
-    def _write(path: Path, text: str) -> None:
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-
     async def _switch(self, neighbors: Sequence[Neighbor], text: str) -> None:
         """Have the engine run the configuration that is in place now."""
         self._text = text
@@ -115,11 +96,11 @@ class Neighbors:
             self._core.set_neighbors(neighbors, now())
             if not text:
                 self._link.wanted.clear()
-                self._link.fail("no neighbor is configured")
+                self._link.fail(Cause.NOT_WANTED, "no neighbor is configured")
             elif not was_running:
                 self._link.wanted.set()
             elif not await self._link.engine.reload():
-                self._link.fail("ExaBGP refused to load its configuration again, although it is valid")
+                self._link.fail(Cause.RELOAD, "ExaBGP refused to load its configuration again, although it is valid")
                 await self._until(lambda: not self._core.engine_ready, _ENGINE_UP_SECONDS)
         finally:
             self._core.held = False

@@ -41,6 +41,11 @@ class SpeakerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.state_dir / "exabgp.conf"
 
     @property
+    def forwarding_mark(self) -> Path:
+        """Exists while the next OPEN may claim that forwarding was kept (``bgpd.overlay``)."""
+        return self.state_dir / "forwarding-kept"
+
+    @property
     def lock(self) -> Path:
         """Held (flock) by the one speaker of this folder."""
         return self.state_dir / "speaker.lock"

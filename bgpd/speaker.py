@@ -20,9 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from announcer.model.errors import TargetError
+from bgpd.clock import ClockWatch
 from bgpd.core import Core
 from bgpd.hand import Hand
-from bgpd.link import Link, now
+from bgpd.link import Cause, Link, now
 from bgpd.receipts import Receipts
 from bgpd.secrecy import dump_no_memory
 from bgpd.server import Server, remove_socket
@@ -57,6 +58,7 @@ class Speaker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        self.settings.forwarding_mark.unlink(missing_ok=True)  # an agent has to say it of this start
         await self.link.listen()
         await self._server.listen(self.settings.socket)
         log.info("the speaker serves %s", self.settings.socket)
@@ -95,7 +97,9 @@ class Speaker:
             self.link.write(self.core.commands(moment))
             waiting = self._receipts.collect(self.core, self.link.engine.pid)
             if self.core.stalled(moment, self.settings.stall):
-                self.link.fail(f"ExaBGP has owed {self.core.owed} answers for {self.settings.stall:.0f} s")
+                self.link.fail(
+                    Cause.STALLED, f"ExaBGP has owed {self.core.owed} answers for {self.settings.stall:.0f} s"
+                )
             if self.core.version != self._seen:
                 self._seen = self.core.version
                 self._server.changed()
@@ -109,8 +113,12 @@ class Speaker:
             self._kick.clear()
 
     async def _look(self) -> None:
+        clock = ClockWatch()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if clock.look():
+                self.core.clock_steps = clock.steps
+                self.core.version += 1
             self._watch.look(self.core, self.link.engine.pid, now().monotonic)
 
     async def _leave(self) -> None:

@@ -124,6 +124,7 @@ class Datapath:
             return DatapathObserved(
                 devices={device.name: device for device in self._devices()},
                 guards=self._guards.read(),
+                adopted=self._loaded.adopted,
                 frontends={key: Frontend(key=key, backends=held.backends) for key, held in contents.frontends.items()},
                 damaged=damage.find(contents, self._loaded.maps, self._nexthops, self._tables.remote_backends()),
                 maps=self._tables.usage(),

@@ -18,8 +18,10 @@ class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
     ``devices``: every device that should carry our programs, whether or not it does. ``frontends``: the entries as they
     stand in the maps, their backends found by following the Maglev row. ``damaged``: entries that are there but wrong
     in themselves (a row that names a missing backend, a decapsulation entry that is gone), with what is wrong.
-    ``guards``: aggregates of which unassigned addresses are dropped. ``arrivals``: packets that routers have sent here
-    for a VIP and that were balanced, since the maps were made; those that another node forwarded are not counted.
+    ``guards``: aggregates of which unassigned addresses are dropped. ``adopted``: the maps were pinned already when
+    this agent came, so what they hold has forwarded packets all the time.
+    ``arrivals``: packets that routers have sent here for a VIP and that were balanced, since the maps were made; those
+    that another node forwarded are not counted.
     ``problem``: why nothing can be served at all (programs not loaded), else empty.
     """
 
@@ -27,6 +29,7 @@ class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
     frontends: dict[FrontendKey, Frontend] = {}
     damaged: dict[FrontendKey, str] = {}
     guards: frozenset[IPNetwork] = frozenset()
+    adopted: bool = False
     maps: dict[str, MapUsage] = {}
     arrivals: int = 0
     problem: str = ""
@@ -38,11 +41,19 @@ class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BgpObserved(msgspec.Struct, frozen=True, kw_only=True):
-    """The speaker's side. ``reachable`` False: nobody knows, so nothing may be concluded from ``peers``."""
+    """The speaker's side. ``reachable`` False: nobody knows, so nothing may be concluded from ``peers``.
+
+    ``forwarding_kept``: what it tells peers with graceful restart about the time without a session, see
+    :class:`~announcer.model.steps.DeclareForwarding`. ``engine_restarts``: how often the BGP engine was replaced since
+    the speaker started, by cause. ``clock_steps``: how often the clock was set (not slewed) since then.
+    """
 
     reachable: bool = False
     peers: dict[str, PeerObserved] = {}
     problem: str = ""
+    forwarding_kept: bool = False
+    engine_restarts: dict[str, int] = {}
+    clock_steps: int = 0
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +62,8 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     ``draining``: VIP to the CLOCK_MONOTONIC second at which its entries may go. ``shedding``: VIP to the second at
     which its routes, marked for a graceful shutdown, may be withdrawn. ``last_arrival``: when the datapath was last
     seen to have balanced a packet.
+    ``completed``: since this agent runs, some peer was told everything (End-of-RIB), so what peers hold is what this
+    datapath serves.
     """
 
     datapath: DatapathObserved = DatapathObserved()
@@ -59,6 +72,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     draining: dict[IPAddress, float] = {}
     shedding: dict[IPAddress, float] = {}
     last_arrival: float | None = None
+    completed: bool = False
 
 
 class OutcomeState(StrEnum):

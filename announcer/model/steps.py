@@ -80,6 +80,16 @@ class ConfigureNeighbors(Step, frozen=True, tag="configure-neighbors"):
     neighbors: tuple[Neighbor, ...]
 
 
+class DeclareForwarding(Step, frozen=True, tag="declare-forwarding"):
+    """Tell the speaker whether this node went on forwarding while a session was away (RFC 4724 section 3).
+
+    ``kept`` False: the next OPEN has neither the Restart State nor the Forwarding State bit, and a graceful-restart
+    helper drops what it kept at once.
+    """
+
+    kept: bool
+
+
 class Announce(Step, frozen=True, tag="announce"):
     """Give a route to a peer. Allowed only behind the barrier (see ``announcer.plan``)."""
 
@@ -139,6 +149,7 @@ AnyStep = (
     | GuardAggregate
     | UnguardAggregate
     | ConfigureNeighbors
+    | DeclareForwarding
     | Announce
     | Withdraw
     | EndOfRib

@@ -23,9 +23,10 @@ from __future__ import annotations
 
 from announcer.model.desired import Desired
 from announcer.model.observed import Observed
-from announcer.model.steps import AnyStep, AttachDevices, ConfigureNeighbors
+from announcer.model.steps import AnyStep, AttachDevices, ConfigureNeighbors, DeclareForwarding
 from announcer.plan.drain import drain_is_over
 from announcer.plan.end_of_rib import end_of_ribs
+from announcer.plan.forwarding import forwarding_kept
 from announcer.plan.guards import guard_lanes
 from announcer.plan.lanes import pod_cidr_lanes, stray_route_lanes
 from announcer.plan.settings import PlanSettings
@@ -80,6 +81,13 @@ def _neighbors(view: View) -> list[AnyStep]:
         return []
     wanted = tuple(sorted(view.desired.neighbors.values(), key=lambda neighbor: neighbor.name))
     running = {name: peer.neighbor for name, peer in view.observed.bgp.peers.items()}
-    if running == {neighbor.name: neighbor for neighbor in wanted}:
-        return []
-    return [ConfigureNeighbors(lane="speaker", neighbors=wanted)]
+    steps: list[AnyStep] = []
+    if any(neighbor.graceful_restart is not None for neighbor in wanted):
+        kept = forwarding_kept(view)
+        if kept is None and not running:
+            return []  # the first OPEN would have to say it
+        if kept is not None and kept != view.observed.bgp.forwarding_kept:
+            steps.append(DeclareForwarding(lane="speaker", kept=kept))
+    if running != {neighbor.name: neighbor for neighbor in wanted}:
+        steps.append(ConfigureNeighbors(lane="speaker", neighbors=wanted))
+    return steps

@@ -10,6 +10,7 @@ from announcer.model.steps import (
     AwaitQuiet,
     AwaitSent,
     ConfigureNeighbors,
+    DeclareForwarding,
     Drain,
     EndOfRib,
     GuardAggregate,
@@ -25,7 +26,7 @@ from announcer.model.steps import (
 def describe(step: AnyStep) -> str:
     """What the step does, to what."""
     match step:
-        case ConfigureNeighbors() | Announce() | Withdraw() | EndOfRib():
+        case ConfigureNeighbors() | DeclareForwarding() | Announce() | Withdraw() | EndOfRib():
             return _for_speaker(step)
         case AwaitSent(withdrawals=withdrawals):
             where = ", ".join(f"{nlri} at {peer}" for peer, nlri in withdrawals)
@@ -40,10 +41,12 @@ def describe(step: AnyStep) -> str:
             return _for_datapath(step)
 
 
-def _for_speaker(step: ConfigureNeighbors | Announce | Withdraw | EndOfRib) -> str:
+def _for_speaker(step: ConfigureNeighbors | DeclareForwarding | Announce | Withdraw | EndOfRib) -> str:
     match step:
         case ConfigureNeighbors(neighbors=neighbors):
             return f"run {len(neighbors)} neighbors: {', '.join(n.name for n in neighbors) or 'none'}"
+        case DeclareForwarding(kept=kept):
+            return f"say that forwarding was {'kept' if kept else 'not kept'}"
         case Announce(peer=peer, route=route):
             return f"announce {_route(route)} to {peer}"
         case Withdraw(peer=peer, nlri=nlri):

@@ -18,13 +18,14 @@ from announcer.model.steps import (
     AwaitQuiet,
     AwaitSent,
     ConfigureNeighbors,
+    DeclareForwarding,
     Drain,
     EndOfRib,
     Shed,
     Withdraw,
 )
 
-_FOR_SPEAKER = (ConfigureNeighbors, Announce, Withdraw, EndOfRib)
+_FOR_SPEAKER = (ConfigureNeighbors, DeclareForwarding, Announce, Withdraw, EndOfRib)
 _WAITS = (AwaitSent, Drain, Shed, AwaitQuiet)
 
 #: After this many datapath steps the loop lets others run (status requests, watches).

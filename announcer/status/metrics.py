@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from announcer.consistency import violations
 from announcer.model.bgp import PeerState
+from announcer.model.observed import BgpObserved
 from announcer.snapshot import ConfigState
 from announcer.status.sight import Sight
 
@@ -53,6 +54,24 @@ def _bgp(sight: Sight) -> Iterator[Metric]:
         pending.add_metric([name], float(open_changes))
         updates.add_metric([name], float(peer.updates_sent) if peer is not None else 0.0)
     yield from (up, announced, pending, updates)
+    yield from _speaker(sight.observed.bgp)
+
+
+def _speaker(seen: BgpObserved) -> Iterator[Metric]:
+    """Of the speaker itself. Its counters begin again when it does."""
+    yield GaugeMetricFamily("lockstep_speaker_up", "1 if the speaker answers", value=float(seen.reachable))
+    if not seen.reachable:
+        return
+    restarts = CounterMetricFamily("lockstep_bgp_engine_restarts", "BGP engines replaced, by cause", labels=["cause"])
+    for cause, count in sorted(seen.engine_restarts.items()):
+        restarts.add_metric([cause], float(count))
+    yield restarts
+    yield CounterMetricFamily("lockstep_clock_steps", "How often the clock was set", value=float(seen.clock_steps))
+    yield GaugeMetricFamily(
+        "lockstep_bgp_forwarding_kept",
+        "1 if an OPEN with graceful restart claims that forwarding was kept",
+        value=float(seen.forwarding_kept),
+    )
 
 
 def _config(sight: Sight) -> Iterator[Metric]:

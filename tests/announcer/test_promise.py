@@ -51,6 +51,7 @@ from announcer.model.steps import (
     AwaitQuiet,
     AwaitSent,
     ConfigureNeighbors,
+    DeclareForwarding,
     Drain,
     EndOfRib,
     RemoveFrontend,
@@ -126,6 +127,7 @@ class Promise(RuleBasedStateMachine):
     def _start_agent(self) -> None:
         self.observed = Observed()
         self.synced = False
+        self.kernel.adopted = self.kernel.attached  # a second agent finds what the first has pinned
 
     def _snapshot(self) -> Snapshot:
         labels = {EXCLUDE_LABEL: ""} if self.excluded else {}
@@ -176,7 +178,7 @@ class Promise(RuleBasedStateMachine):
     def _carry_out(self, step: AnyStep) -> bool:
         if isinstance(step, WAITS):
             outcome = Outcome(step=step, state=OutcomeState.WAITING)
-        elif isinstance(step, Announce | Withdraw | EndOfRib | ConfigureNeighbors):
+        elif isinstance(step, Announce | Withdraw | EndOfRib | ConfigureNeighbors | DeclareForwarding):
             (outcome,) = self.speaker.apply([step], self.now)
         else:
             outcome = self.kernel.apply(step, self.now)

@@ -19,6 +19,7 @@ from announcer.model.steps import (
     AnyStep,
     AttachDevices,
     ConfigureNeighbors,
+    DeclareForwarding,
     EndOfRib,
     GuardAggregate,
     ProgramFrontend,
@@ -36,6 +37,7 @@ class Kernel:
     entries: dict[FrontendKey, Frontend] = field(default_factory=dict)
     guards: set[IPNetwork] = field(default_factory=set)
     attached: bool = False
+    adopted: bool = False
     full: bool = False
     refuses_attach: bool = False
     arrivals: int = 0
@@ -47,6 +49,7 @@ class Kernel:
             frontends=dict(self.entries),
             guards=frozenset(self.guards),
             arrivals=self.arrivals,
+            adopted=self.adopted,
         )
 
     def serves(self, vip: IPAddress) -> bool:
@@ -102,11 +105,13 @@ class Speaker:
     end_of_rib: dict[str, int] = field(default_factory=dict)
     down_since: dict[str, float | None] = field(default_factory=dict)
     routers: dict[str, Router] = field(default_factory=dict)
+    forwarding_kept: bool = False
 
     def observe(self) -> BgpObserved:
         if not self.reachable:
             return BgpObserved(reachable=False)
-        return BgpObserved(reachable=True, peers={name: self._peer(name) for name in self.neighbors})
+        peers = {name: self._peer(name) for name in self.neighbors}
+        return BgpObserved(reachable=True, peers=peers, forwarding_kept=self.forwarding_kept)
 
     def _peer(self, name: str) -> PeerObserved:
         up = self.routers[name].up
@@ -128,6 +133,8 @@ class Speaker:
         match step:
             case ConfigureNeighbors(neighbors=neighbors):
                 self._configure({neighbor.name: neighbor for neighbor in neighbors}, now)
+            case DeclareForwarding(kept=kept):
+                self.forwarding_kept = kept
             case Announce(peer=peer, route=route):
                 if peer not in self.neighbors:
                     return _outcome(step, False, "no such neighbor")
@@ -163,7 +170,7 @@ class Speaker:
         if router.up:
             return
         router.up = True
-        if self.neighbors[name].graceful_restart is None:
+        if self.neighbors[name].graceful_restart is None or not self.forwarding_kept:
             self._drop_stale(name)  # a new session replaces the one that it still believed in
         self.down_since[name] = None
         self.sessions[name] = self.sessions.get(name, 0) + 1
@@ -189,6 +196,7 @@ class Speaker:
             self.session_down(name, now)
         for table in (self.neighbors, self.rib, self.sessions, self.end_of_rib, self.down_since):
             table.clear()
+        self.forwarding_kept = False
 
     def unsent(self) -> list[tuple[str, IPNetwork]]:
         return [

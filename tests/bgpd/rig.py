@@ -124,7 +124,8 @@ class Rig:
         """Start a Python with these arguments in the speaker's namespace."""
         # nsenter becomes the program, so that signals reach it and its parent is this process.
         words = ["nsenter", f"--net=/run/netns/{self.name}s", sys.executable, *arguments]
-        return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path})
 
     def exabgp_pid(self) -> int:
         """The process id of the ExaBGP that runs now."""

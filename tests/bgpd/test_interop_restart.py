@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from announcer.model.steps import Announce, EndOfRib
+from announcer.model.steps import Announce, DeclareForwarding, EndOfRib
 from tests.bgpd.interop import Interop, interop, neighbor, route
 from tests.lab import FibPoll, Lab, RouteJournal, until
 
@@ -14,27 +14,32 @@ VIP = "203.0.113.10/32"
 
 
 @pytest.mark.parametrize("router", ["bird", "frr"])
-@pytest.mark.parametrize("seconds", [120, None], ids=["graceful", "control"])
-def test_a_killed_speaker_comes_back(router: str, seconds: int | None) -> None:
-    """Under graceful restart (RFC 4724) the FIB never loses the route, looked at every 20 ms."""
+@pytest.mark.parametrize(
+    ("seconds", "kept"), [(120, True), (120, False), (None, True)], ids=["graceful", "not-kept", "control"]
+)
+def test_a_killed_speaker_comes_back(router: str, seconds: int | None, kept: bool) -> None:
+    """Under graceful restart (RFC 4724) the FIB never loses the route, looked at every 20 ms.
+
+    Two controls: without it, and with it while it has to be said that forwarding was not kept.
+    """
     with (
         Lab(router, nodes=1, pods=0) as lab,  # type: ignore[arg-type]
         interop(lab) as made,
     ):
-        bring_up(made, seconds)
+        bring_up(made, seconds, kept)
         until(lambda: VIP in lab.router.fib(), "the route stands in the router's kernel")
         with RouteJournal(lab.router) as journal, FibPoll(lab.router, VIP) as poll:
             made.kill_speaker()
             until(lambda: "Established" not in lab.router.sessions().values(), "the router lost the session")
             made.speaker = made.start_speaker()
             made.new_agent()
-            bring_up(made, seconds)
+            bring_up(made, seconds, kept)
             until(lambda: VIP in lab.router.fib(), "the route is there")
             seen = poll.stop()
             actions = [change.action for change in journal.changes(VIP)]
         assert seen.looks > 20, seen
-        if seconds is None:
-            assert "deleted" in actions, "without graceful restart the route must go, or this test sees nothing"
+        if seconds is None or not kept:
+            assert "deleted" in actions, "the route must go, or this test sees nothing"
             assert seen.missing > 0, seen
         else:
             assert "deleted" not in actions
@@ -56,8 +61,10 @@ def test_a_planned_stop_is_over_only_when_the_router_has_no_route(router: str, s
         assert VIP not in lab.router.fib()
 
 
-def bring_up(made: Interop, graceful_restart: int | None) -> None:
+def bring_up(made: Interop, graceful_restart: int | None, kept: bool = True) -> None:
     """As an agent with one route does it, slower than a router would wait without End-of-RIB in its own time."""
+    until(lambda: made.observe().reachable, "the speaker answers")
+    made.apply(DeclareForwarding(lane="speaker", kept=kept))
     made.configure(neighbor(made.lab, graceful_restart=graceful_restart))
     made.wait_established()
     made.apply(Announce(lane="x", peer="r", route=route(VIP)))

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from announcer.model.bgp import PeerState, Route
-from announcer.model.observed import OutcomeState
-from announcer.model.steps import Announce, EndOfRib, Withdraw
+from announcer.model.steps import Announce, DeclareForwarding, EndOfRib, Withdraw
 from tests.bgpd.rig import SPEAKER_ADDRESS, Rig, eventually, neighbor, states
 
 pytestmark = pytest.mark.root
@@ -113,20 +112,6 @@ def test_the_helper_killed(rig: Rig) -> None:
     assert rig.exabgp_pid() != exabgp
 
 
-def test_exabgp_that_stops_answering_is_replaced(tmp_path: Path) -> None:
-    with Rig(tmp_path) as rig:
-        rig.start_speaker(stall=1.5)
-        rig.start_bird()
-        rig.configure(neighbor())
-        rig.wait_established()
-        os.kill(rig.exabgp_pid(), signal.SIGSTOP)
-        answer = rig.apply(announce())[0]
-        assert answer.state is not OutcomeState.FAILED
-        rig.wait_established(session=2)
-        rig.wait(lambda seen: seen.peers["r1"].rib[VIP].sent)
-        assert "has owed 1 answers" in (rig.state_dir / "speaker.log").read_text()
-
-
 def test_exabgp_dies_with_a_killed_speaker(rig: Rig) -> None:
     bird = rig.start_bird()
     rig.configure(neighbor())
@@ -172,6 +157,7 @@ def test_a_planned_exit_withdraws_first(rig: Rig, graceful_restart: int | None) 
 
 def test_graceful_restart_keeps_the_routes_while_exabgp_is_replaced(rig: Rig) -> None:
     bird = rig.start_bird(options="graceful restart on;")
+    rig.apply(DeclareForwarding(lane="speaker", kept=True))
     rig.configure(neighbor(graceful_restart=120))
     rig.wait_established()
     rig.apply(announce(), EndOfRib(lane="r1", peer="r1", session=1))

@@ -1,0 +1,34 @@
+"""Whether this node went on forwarding while its sessions were away.
+
+It is what the Forwarding State bit of graceful restart claims (RFC 4724 section 3), and a helper that believes it keeps
+sending packets here. So it is claimed for what was *found*, never for what will soon be built: a node that has just
+booted has empty maps, and its peers should drop what they kept from before and not wait.
+"""
+
+from __future__ import annotations
+
+from announcer.model.net import IPAddress
+from announcer.plan.view import View
+
+
+def forwarding_kept(view: View) -> bool | None:
+    """True if everything that should be served is served, from maps that were there before the sessions were.
+
+    That is: they were pinned when this agent came, or peers have been told everything since. None while it cannot be
+    said yet, because some VIP is not proven but may be in a moment.
+    """
+    datapath = view.observed.datapath
+    if datapath.problem or not (datapath.adopted or view.observed.completed):
+        return False
+    served = [vip for vip, decision in view.desired.vips.items() if decision.reason is None]
+    if served and not datapath.attached:
+        return False
+    if any(_is_open(view, vip) for vip in served):
+        return None
+    return all(view.proven(vip) for vip in served)
+
+
+def _is_open(view: View, vip: IPAddress) -> bool:
+    """Neither proven nor failing for so long that it would be withdrawn."""
+    failing = view.failing_for(vip)
+    return not view.proven(vip) and (failing is None or failing < view.settings.proof_grace)

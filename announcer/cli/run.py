@@ -55,6 +55,12 @@ from announcer.run.settings import DEFAULT_BPFFS, DEFAULT_STATUS_LISTEN, AgentSe
     help="Start `lockstep speaker` when none answers.",
 )
 @click.option(
+    "--health-check-node-ports/--no-health-check-node-ports",
+    default=True,
+    show_default=True,
+    help="Answer load balancers on the healthCheckNodePort of Services; off where the cluster's own proxy does.",
+)
+@click.option(
     "--drain-on-exit",
     type=click.FloatRange(min=0),
     default=None,
@@ -70,6 +76,7 @@ def run(
     status_listen: tuple[str, ...],
     devices: str,
     spawn_speaker: bool,
+    health_check_node_ports: bool,
     drain_on_exit: float | None,
 ) -> None:
     """Run the agent: announce what this node can serve, and serve what it announces.
@@ -89,6 +96,7 @@ def run(
         devices=None if devices == "auto" else tuple(name for name in devices.split(",") if name),
         status_listen=status_listen,
         spawn_speaker=spawn_speaker,
+        health_check_node_ports=health_check_node_ports,
         drain_on_exit=drain_on_exit,
     )
     set_up_logging()

@@ -75,6 +75,9 @@ def _problems(seen: dict[str, Any]) -> list[Text]:
     found += [f"datapath: {seen['datapath']['problem']}"] if seen["datapath"]["problem"] else []
     found += [f"peer {peer['name']}: {peer['reason']}: {peer['detail']}" for peer in seen["refused_peers"]]
     found += [f"{service['service']}: {service['reason']}: {service['detail']}" for service in seen["services"]]
+    found += [
+        f"{check['service']}: health check: {check['problem']}" for check in seen["health_checks"] if check["problem"]
+    ]
     return [Text(text, "red") for text in found]
 
 

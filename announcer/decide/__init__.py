@@ -15,6 +15,7 @@ from __future__ import annotations
 import msgspec
 
 from announcer.decide.drain import decide_drain, shed_routes
+from announcer.decide.health import decide_health_checks
 from announcer.decide.neighbors import select_neighbors
 from announcer.decide.pod_cidrs import decide_pod_cidrs
 from announcer.decide.routes import adj_rib_out
@@ -44,6 +45,10 @@ def decide(snapshot: Snapshot) -> Desired:
     drain, decisions = decide_drain(snapshot, config, claims, vips.decisions)
     rib = adj_rib_out(config, labels, neighbors, decisions, pod_cidrs)
     undrained = adj_rib_out(config, labels, neighbors, vips.decisions, pod_cidrs) if drain is not None else rib
+    services = _with_vips(claims, vips)
+    checks, taken = decide_health_checks(snapshot, config, services, decisions, drain)
+    for key, note in taken.items():
+        services[key] = msgspec.structs.replace(services[key], notes=(*services[key].notes, note))
     return Desired(
         revision=snapshot.revision,
         synced=snapshot.synced,
@@ -52,9 +57,10 @@ def decide(snapshot: Snapshot) -> Desired:
         frontends=vips.frontends,
         rib=rib,
         vips=decisions,
-        services=_with_vips(claims, vips),
+        services=services,
         pod_cidrs=pod_cidrs,
         refused_peers=refused,
+        health_checks=checks,
         drain=drain,
         shed=shed_routes(neighbors, undrained, rib) if drain is not None else {},
     )

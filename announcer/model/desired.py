@@ -119,6 +119,20 @@ class NodeDrain(msgspec.Struct, frozen=True, kw_only=True):
     kept: tuple[IPAddress, ...] = ()
 
 
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What a load balancer that asks on the ``healthCheckNodePort`` of a Service is told about this node.
+
+    ``local_endpoints``: how many endpoints here may take new connections. ``refused``: why the node wants no traffic
+    however many there are.
+    """
+
+    service: ObjectKey
+    port: int
+    vips: tuple[IPAddress, ...]
+    local_endpoints: int = 0
+    refused: Reason | None = None
+
+
 class Desired(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that should be so on this node at one revision of the inputs.
 
@@ -139,5 +153,6 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
     services: dict[ObjectKey, ServiceDecision] = {}
     pod_cidrs: tuple[PodCidrDecision, ...] = ()
     refused_peers: tuple[PeerRefusal, ...] = ()
+    health_checks: tuple[HealthCheck, ...] = ()
     drain: NodeDrain | None = None
     shed: dict[str, dict[IPNetwork, Route]] = {}

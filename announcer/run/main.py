@@ -20,6 +20,7 @@ from pathlib import Path
 from announcer.model.errors import BugError, TargetError
 from announcer.run.agent import Agent
 from announcer.run.feed import Feed
+from announcer.run.health_ports import HealthPorts
 from announcer.run.settings import AgentSettings
 from announcer.run.sight import SightMaker
 from announcer.run.tracer import DatapathTracer
@@ -55,6 +56,7 @@ async def run_agent(settings: AgentSettings) -> None:
             await _run_until_signal(
                 functools.partial(_leave, settings, agent, feed),
                 agent.loop(), feed.follow(), _follow_speaker(client, agent), _keep_speaker(settings, agent),
+                _answer_health_checks(settings, agent, looks),
             )  # fmt: skip
         await client.close()
 
@@ -151,6 +153,14 @@ async def _follow_speaker(client: SpeakerClient, agent: Agent) -> None:
         await client.changed.wait()
         client.changed.clear()
         agent.wake()
+
+
+async def _answer_health_checks(settings: AgentSettings, agent: Agent, looks: SightMaker) -> None:
+    if settings.health_check_node_ports:
+        ports = HealthPorts(looks.look)
+        looks.closed_ports = ports.problems
+        await ports.follow(lambda: agent.desired.health_checks)
+    await asyncio.Event().wait()
 
 
 async def _keep_speaker(settings: AgentSettings, agent: Agent) -> None:

@@ -21,6 +21,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``config_file`` None: the ConfigMap ``bgp-config`` of the source. ``devices`` None: found by route.
     ``status_listen``: ``unix:PATH`` or ``ADDRESS:PORT``. ``spawn_speaker``: start a speaker if none answers.
+    ``health_check_node_ports``: answer on the ``healthCheckNodePort`` of Services.
     ``drain_on_exit``: how many seconds SIGTERM may take to drain the node first; None: it ends the agent alone.
     """
 
@@ -32,6 +33,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...] | None = None
     status_listen: tuple[str, ...] = ()
     spawn_speaker: bool = True
+    health_check_node_ports: bool = True
     drain_on_exit: float | None = None
     plan: PlanSettings = PlanSettings()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from announcer.model.errors import TargetError
 from announcer.run.agent import Agent
@@ -16,6 +17,7 @@ class SightMaker:
 
     def __init__(self, agent: Agent, feed: Feed, datapath: Datapath) -> None:
         """All three of the running agent."""
+        self.closed_ports: Mapping[int, str] = {}
         self._agent = agent
         self._feed = feed
         self._datapath = datapath
@@ -31,6 +33,7 @@ class SightMaker:
             counters=self._counters(),
             source_problems=tuple(str(problem) for problem in self._feed.problems),
             stale_seconds=self._feed.stale_seconds,
+            closed_ports=self.closed_ports,
         )
 
     def _counters(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ import ipaddress
 import json
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Response(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -60,9 +62,7 @@ class ListenError(Exception):
 async def listen(address: str, handler: Handler) -> asyncio.Server:
     """Serve ``handler`` on ``unix:PATH`` (mode 0600) or ``ADDRESS:PORT``. Raises :class:`ListenError`."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _serve(reader, writer, handler)
-
+    serve = _server_of(handler)
     try:
         if address.startswith("unix:"):
             return await _listen_unix(Path(address.removeprefix("unix:")), serve)
@@ -70,6 +70,33 @@ async def listen(address: str, handler: Handler) -> asyncio.Server:
         return await asyncio.start_server(serve, host, port)
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+async def serve_on(opened: socket.socket, handler: Handler, most: int) -> asyncio.Server:
+    """Serve ``handler`` on a socket that listens already; it is closed with the server.
+
+    ``most`` connections at a time, for sockets that strangers can reach; further ones are closed at once.
+    """
+    return await asyncio.start_server(_server_of(handler, most), sock=opened)
+
+
+def _server_of(
+    handler: Handler, most: int | None = None
+) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    serving = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal serving
+        if most is not None and serving >= most:
+            writer.close()
+            return
+        serving += 1
+        try:
+            await _serve(reader, writer, handler)
+        finally:
+            serving -= 1
+
+    return serve
 
 
 def parse_tcp_address(address: str) -> tuple[str, int]:
@@ -149,6 +176,7 @@ def _encode(connection: h11.Connection, response: Response) -> bytes:
     headers = [
         ("content-type", response.content_type),
         ("content-length", str(len(response.body))),
+        *response.headers,
         ("connection", "close"),
     ]
     parts = [connection.send(h11.Response(status_code=response.status, headers=headers))]

@@ -11,6 +11,7 @@ from announcer.model.desired import PodCidrDecision, Reason
 from announcer.model.net import IPAddress
 from announcer.plan import drain_is_over
 from announcer.snapshot import ConfigView
+from announcer.status.health import health_checks
 from announcer.status.sight import Sight
 from announcer.status.vip_state import VipState, see_vip
 
@@ -34,6 +35,7 @@ def status(sight: Sight) -> Json:
         ],
         "vips": vips(sight),
         "services": services(sight),
+        "health_checks": health_checks(sight),
         "pod_cidrs": [_pod_cidr(sight, decision) for decision in sight.desired.pod_cidrs],
         "speaker": {"reachable": sight.observed.bgp.reachable, "problem": sight.observed.bgp.problem or None},
         "drain": drain(sight),

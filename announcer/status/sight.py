@@ -14,7 +14,8 @@ from announcer.snapshot import Snapshot
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
     """One moment of one agent. ``now`` is CLOCK_MONOTONIC; ``wall`` the Unix time of the same moment, in seconds.
 
-    ``counters``: packets by verdict. ``stale_seconds``: since when the source has not been heard, 0 if it is well.
+    ``closed_ports``: health-check node ports on which nothing of ours listens, and why. ``counters``: packets by
+    verdict. ``stale_seconds``: since when the source has not been heard, 0 if it is well.
     """
 
     snapshot: Snapshot
@@ -25,3 +26,4 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     counters: Mapping[str, int] = {}
     source_problems: tuple[str, ...] = ()
     stale_seconds: float = 0.0
+    closed_ports: Mapping[int, str] = {}

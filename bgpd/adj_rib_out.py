@@ -13,11 +13,15 @@ batch may go out as withdraw, announce (measured).
 Nothing is told while the session is down: the engine would queue an announcement and send it when the session comes up
 even if it was withdrawn in between, because it suppresses withdrawals in the first batch of a session. What was under
 way when a session ended is the one thing that can carry over; ``answered`` deals with it.
+
+Nor is anything told of a family for which the session has no next hop: the engine would take the command, answer it,
+and write nothing. Such routes wait here for a session that can carry them.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from itertools import islice
 from operator import attrgetter
 from typing import Any
@@ -25,7 +29,7 @@ from typing import Any
 import msgspec
 
 from announcer.model.bgp import RibEntry, Route
-from announcer.model.net import IPAddress, IPNetwork
+from announcer.model.net import Family, IPAddress, IPNetwork
 from bgpd.commands import BATCH_PREFIXES, Batch
 from bgpd.slot import Slot, Told, Wire
 from bgpd.wire import Update
@@ -50,6 +54,7 @@ class AdjRibOut:
         self._flying: set[IPNetwork] = set()  # with a command under way
         self._doubtful: set[IPNetwork] = set()  # of those: answered, but which UPDATE is theirs cannot be told
         self._leaving: deque[tuple[int, IPNetwork]] = deque()
+        self._next_hops: dict[Family, IPAddress] = {}
         self.session = 0
         self.up = False
 
@@ -81,15 +86,15 @@ class AdjRibOut:
     def entries(self) -> dict[IPNetwork, RibEntry]:
         """Every prefix as the agent sees it.
 
-        ``acknowledged`` while the session is down: the speaker holds the route and is the one who will tell the
-        engine, so there is nobody else whose acknowledgement could be waited for.
+        ``acknowledged`` while the session is down or cannot carry it: the speaker holds the route and is the one who
+        will tell the engine, so there is nobody else whose acknowledgement could be waited for.
         """
-        return {nlri: slot.entry(up=self.up) for nlri, slot in self._slots.items()}
+        return {nlri: slot.entry(up=self._carries(nlri)) for nlri, slot in self._slots.items()}
 
     def entry(self, nlri: IPNetwork) -> RibEntry | None:
         """One prefix as the agent sees it, None if it is not there."""
         slot = self._slots.get(nlri)
-        return slot.entry(up=self.up) if slot else None
+        return slot.entry(up=self._carries(nlri)) if slot else None
 
     def refused(self, nlri: IPNetwork) -> bool:
         """True if the engine refused the last command for ``nlri``; it is not repeated before something changes."""
@@ -104,21 +109,21 @@ class AdjRibOut:
     @property
     def settled(self) -> bool:
         """True if everything that is wanted stands in an UPDATE that was written in the present session."""
-        return self.up and not self._flying and not any(self._needed(self._slots[nlri]) for nlri in self._dirty)
+        return self.up and not self._flying and not any(self._needed(nlri) for nlri in self._dirty)
 
     # --- the engine's side --------------------------------------------------------------------------------------
 
-    def next_batch(self, local: IPAddress) -> Batch | None:
-        """The next command, None if there is nothing to tell now. ``local`` stands for "next hop self"."""
-        chosen: tuple[bool, Any] | None = None
+    def next_batch(self) -> Batch | None:
+        """The next command, None if there is nothing to tell now."""
+        chosen: tuple[bool, int, Any] | None = None
         found: list[tuple[IPNetwork, Route]] = []
         for nlri in list(islice(self._dirty, _SCAN_PREFIXES)):
-            needed = self._needed(self._slots[nlri])
+            needed = self._needed(nlri)
             if needed is None:
                 del self._dirty[nlri]
                 continue
             withdraw, route = needed
-            key = (withdraw, _attributes(route))
+            key = (withdraw, nlri.version, _attributes(route))
             if chosen in (None, key):
                 chosen = key
                 found.append((nlri, route))
@@ -129,7 +134,8 @@ class AdjRibOut:
             return None
         first, prefixes = found[0][1], tuple(nlri for nlri, _ in found)
         batch = Batch(
-            peer=self._peer, withdraw=chosen[0], route=first, next_hop=first.next_hop or local, prefixes=prefixes,
+            peer=self._peer, withdraw=chosen[0], route=first, prefixes=prefixes,
+            next_hop=first.next_hop or self._next_hops[Family.of(first.nlri)],
             session=self.session, internal=self._internal, local_asn=self._local_asn,
         )  # fmt: skip
         for nlri, route in found:
@@ -185,7 +191,8 @@ class AdjRibOut:
                 # A prefix that nobody wants here was told just before the last session ended. It needs a withdrawal.
                 slot = self._slots.setdefault(nlri, Slot())
                 told = slot.told
-                slot.wire = Wire(told.route if told else Route(nlri=nlri), withdrawn, offset)
+                next_hop = told.batch.next_hop if told else None
+                slot.wire = Wire(told.route if told else Route(nlri=nlri), withdrawn, offset, next_hop)
                 self._leaving.append((offset, nlri))
                 self._dirty[nlri] = None
                 if told and told.batch.withdraw == withdrawn:
@@ -219,9 +226,9 @@ class AdjRibOut:
         """True if something was written that the peer's TCP has not yet acknowledged, as far as we know."""
         return bool(self._leaving)
 
-    def session_up(self, session: int) -> None:
-        """A new session: the peer holds nothing of ours."""
-        self.session, self.up = session, True
+    def session_up(self, session: int, next_hops: Mapping[Family, IPAddress]) -> None:
+        """A new session: the peer holds nothing of ours. ``next_hops``: "next hop self" in each family it carries."""
+        self.session, self.up, self._next_hops = session, True, dict(next_hops)
         self._dirty = dict.fromkeys(self._slots)
 
     def session_down(self) -> None:
@@ -245,9 +252,14 @@ class AdjRibOut:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _needed(self, slot: Slot) -> tuple[bool, Route] | None:
-        """The command that ``slot`` needs and may have now: whether it is a withdrawal, and its route."""
-        if not self.up or slot.refused or slot.told:
+    def _carries(self, nlri: IPNetwork) -> bool:
+        """True if the session is up and carries routes of this family."""
+        return self.up and Family.of(nlri) in self._next_hops
+
+    def _needed(self, nlri: IPNetwork) -> tuple[bool, Route] | None:
+        """The command that ``nlri`` needs and may have now: whether it is a withdrawal, and its route."""
+        slot = self._slots[nlri]
+        if slot.refused or slot.told or not self._carries(nlri):
             return None
         if slot.wanted is None:
             return (True, slot.wire.route) if slot.wire and not slot.wire.withdrawn else None

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from announcer.model.bgp import Route
-from announcer.model.net import IPAddress, IPNetwork
+from announcer.model.net import Family, IPAddress, IPNetwork
 
 BATCH_PREFIXES = 100
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Routes with equal attributes for one peer, in one line. Withdrawals name the attributes of what they withdraw.
+    """Routes of one family with equal attributes for one peer, in one line.
 
-    The engine queues what it has yet to send by attributes. A withdrawal with the attributes of the announcement
-    takes its place in the queue; with others it could be overtaken by it. ``internal`` False (eBGP): LOCAL_PREF is
-    not sent. ``local_asn`` is what a longer AS_PATH is made of.
+    Withdrawals name the attributes of what they withdraw. The engine queues what it has yet to send by attributes: a
+    withdrawal with the attributes of the announcement takes its place in the queue; with others it could be overtaken
+    by it. ``internal`` False (eBGP): LOCAL_PREF is not sent. ``local_asn`` is what a longer AS_PATH is made of.
     """
 
     peer: IPAddress
@@ -59,16 +59,17 @@ def _bracketed(name: str, values: Iterable[str]) -> str:
 
 
 class EndOfRibCommand(msgspec.Struct, frozen=True):
-    """End-of-RIB for IPv4 unicast to one peer."""
+    """End-of-RIB for one family to one peer."""
 
     peer: IPAddress
+    family: Family
     session: int
 
     barrier = True
 
     def line(self) -> bytes:
         """The command as the engine reads it."""
-        return f"neighbor {self.peer} announce eor ipv4 unicast\n".encode()
+        return f"neighbor {self.peer} announce eor {self.family} unicast\n".encode()
 
 
 class Ping(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from announcer.model.errors import TargetError
 from announcer.model.net import IPAddress
 from announcer.model.observed import BgpObserved
 from bgpd.commands import Batch, Command, EndOfRibCommand, Ping
+from bgpd.families import Sibling
 from bgpd.peer import Peer
 from bgpd.protocol import Answered, Dialogue, Event, FsmChanged, Message, StateChanged
 
@@ -37,8 +38,9 @@ class Now:
 class Core:
     """The speaker without its I/O."""
 
-    def __init__(self) -> None:
-        """No neighbors, no engine."""
+    def __init__(self, sibling: Sibling = lambda *_: None) -> None:
+        """No neighbors, no engine. ``sibling`` looks up next hops, see :mod:`bgpd.families`."""
+        self._sibling = sibling
         self.peers: dict[str, Peer] = {}
         self.problem = ""
         self.version = 0
@@ -63,7 +65,7 @@ class Core:
         if same is not None and msgspec.structs.replace(same.neighbor, name=neighbor.name) == neighbor:
             same.neighbor = neighbor  # at most renamed, which the engine does not even notice
             return same
-        peer = Peer(neighbor, now=now.monotonic, wall=now.wall)
+        peer = Peer(neighbor, now=now.monotonic, wall=now.wall, sibling=self._sibling)
         if old := self.peers.get(neighbor.name):
             peer.inherit(old)
         return peer
@@ -154,7 +156,7 @@ class Core:
         if command is None or not dialogue.may(command):
             return b""
         if isinstance(command, EndOfRibCommand):
-            peer.end_of_rib_told()
+            peer.markers.told(command.family)
         return dialogue.give(command, now.monotonic)
 
     def receive(self, data: bytes, now: Now) -> None:
@@ -190,6 +192,6 @@ class Core:
         if addressed is None:
             return
         if isinstance(command, EndOfRibCommand):
-            addressed.end_of_rib_answered(command.session, ok)
+            addressed.markers.answered(command.family, command.session, ok)
         elif follow := addressed.rib.answered(command, ok):
             self._urgent.append(follow)

@@ -8,12 +8,13 @@ import logging
 from collections.abc import Callable, Sequence
 
 from announcer.model.errors import TargetError
+from announcer.model.net import Family
 from announcer.model.observed import Outcome, OutcomeState
 from announcer.model.steps import Announce, AnyStep, ConfigureNeighbors, DeclareForwarding, EndOfRib, Withdraw
 from bgpd.core import Core
 from bgpd.link import Link
 from bgpd.neighbors import Neighbors, Until
-from bgpd.render import neighbor_problems
+from bgpd.problems import neighbor_problems
 from bgpd.settings import SpeakerSettings
 
 log = logging.getLogger("lockstep.speaker")
@@ -84,8 +85,8 @@ class Hand:
         if peer is None:
             return f"there is no neighbor {step.peer}"
         if isinstance(step, Announce):
-            if step.route.nlri.version != 4:
-                return "IPv6 routes are not supported yet"
+            if Family.of(step.route.nlri) not in peer.neighbor.carried:
+                return f"the session with {step.peer} is not to carry {Family.of(step.route.nlri).label} routes"
             peer.rib.want(step.route)
         elif isinstance(step, Withdraw):
             peer.rib.unwant(step.nlri)

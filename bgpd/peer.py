@@ -15,11 +15,12 @@ from __future__ import annotations
 import contextlib
 
 from announcer.model.bgp import Neighbor, PeerObserved, PeerState
-from announcer.model.net import IPAddress
 from bgpd import wire
 from bgpd.adj_rib_out import AdjRibOut
 from bgpd.commands import Command, EndOfRibCommand
 from bgpd.diagnosis import from_nothing
+from bgpd.end_of_rib import EndOfRibMarkers
+from bgpd.families import Carriage, Sibling, agree
 from bgpd.protocol import Message, StateChanged
 
 _STATES = {
@@ -31,31 +32,28 @@ _STATES = {
 class Peer:
     """Changes by events (``connected``, ``message``, …), answers with commands and with what an agent may know."""
 
-    def __init__(self, neighbor: Neighbor, *, now: float, wall: float) -> None:
-        """Down since ``now`` (CLOCK_MONOTONIC seconds), which is ``wall`` on the Unix clock."""
+    def __init__(self, neighbor: Neighbor, *, now: float, wall: float, sibling: Sibling = lambda *_: None) -> None:
+        """Down since ``now`` (CLOCK_MONOTONIC seconds), which is ``wall`` on the Unix clock. ``sibling``: see there."""
         self.neighbor = neighbor
         self.rib = AdjRibOut(peer=neighbor.address, internal=neighbor.internal, local_asn=neighbor.local_asn)
         self.state = PeerState.IDLE
         self.since = wall
         self.down_since: float | None = now
         self.session = 0
-        self.end_of_rib = 0
+        self.markers = EndOfRibMarkers()
+        self.carriage = Carriage()
         self.last_error: str | None = None
         self.diagnosis = ""  # what the kernel says of the present attempt at a session, see bgpd.diagnosis
         self.updates_sent = 0
-        self.local: IPAddress | None = neighbor.local_address
         self.stream = 0  # bytes that the engine has written, or is about to write, to the present connection
-        self._eor_wanted = False
-        self._eor_told = 0
-        self._eor_taken = 0
-        self._eor_offset: int | None = None
-        self._family = True
+        self._offer = wire.Offer()
+        self._sibling = sibling
 
     def inherit(self, old: Peer) -> None:
         """Take over from the same neighbor before its configuration changed: its routes, not its session."""
         self.session = self.rib.session = old.session
         self.updates_sent = old.updates_sent
-        self._eor_wanted = old._eor_wanted
+        self.markers.wanted = old.markers.wanted
         for route in old.rib.wanted():
             self.rib.want(route)
 
@@ -69,13 +67,13 @@ class Peer:
         """
         if not self.rib.up or session != self.session:
             return False
-        self._eor_wanted = True
+        self.markers.want()
         return True
 
     @property
     def end_of_rib_taken(self) -> bool:
-        """True if the engine took End-of-RIB for the present session."""
-        return self._eor_taken == self.session and self.session > 0
+        """True if the engine took End-of-RIB for every family of the present session."""
+        return self.markers.taken
 
     def observed(self) -> PeerObserved:
         """What an agent may know."""
@@ -85,43 +83,34 @@ class Peer:
             since=self.since,
             down_since=self.down_since,
             session=self.session,
-            end_of_rib=self.end_of_rib,
+            end_of_rib=self.markers.done,
             last_error=self.last_error,
             rib=self.rib.entries(),
             updates_sent=self.updates_sent,
+            unusable=self.carriage.unusable,
         )
 
     # --- the engine's side --------------------------------------------------------------------------------------
 
     def next_command(self) -> Command | None:
         """What to tell the engine next, None if there is nothing now."""
-        if not self.rib.up or self.local is None:
+        if not self.rib.up:
             return None
-        if batch := self.rib.next_batch(self.local):
+        if batch := self.rib.next_batch():
             return batch
-        return EndOfRibCommand(self.neighbor.address, self.session) if self.end_of_rib_due else None
+        family = self.markers.due
+        return EndOfRibCommand(self.neighbor.address, family, self.session) if family and self.rib.settled else None
 
     @property
     def end_of_rib_due(self) -> bool:
         """True if End-of-RIB is all that is missing in the present session."""
-        return self._eor_wanted and self._eor_told != self.session and self.rib.settled
-
-    def end_of_rib_told(self) -> None:
-        """The command for End-of-RIB was given to the engine."""
-        self._eor_told = self.session
-
-    def end_of_rib_answered(self, session: int, ok: bool) -> None:
-        """The engine took or refused it. Refused: the session had just gone, the next one asks again."""
-        if ok:
-            self._eor_taken = session
-        elif session == self._eor_told:
-            self._eor_told = 0
+        return self.markers.due is not None and self.rib.settled
 
     def state_changed(self, event: StateChanged, *, now: float, wall: float) -> None:
         """``connected``, ``up`` or ``down`` as the engine reports it."""
         if event.state == "connected":
             self.stream = 0
-            self._family = True
+            self._offer = wire.Offer()
         elif event.state == "up":
             self._up(event, wall)
         elif event.state == "down":
@@ -146,7 +135,7 @@ class Peer:
             self.diagnosis = ""  # it gets through
             if event.kind == wire.OPEN:
                 with contextlib.suppress(ValueError):
-                    self._family = wire.offers_ipv4_unicast(event.body)
+                    self._offer = wire.parse_open(event.body)
             return
         self.stream += event.size
         if event.kind == wire.UPDATE:
@@ -155,10 +144,7 @@ class Peer:
     def received(self, offset: int) -> bool:
         """The peer's TCP has acknowledged the stream up to ``offset``. True if that changed anything."""
         changed = self.rib.left(offset)
-        if self._eor_offset is not None and self._eor_offset <= offset:
-            self.end_of_rib, self._eor_offset = self.session, None
-            changed = True
-        return changed
+        return self.markers.received(offset) or changed
 
     @property
     def established(self) -> bool:
@@ -168,7 +154,7 @@ class Peer:
     @property
     def awaits_receipt(self) -> bool:
         """True if something was written that the peer's TCP is not yet known to have."""
-        return self.rib.up and (self.rib.leaving or self._eor_offset is not None)
+        return self.rib.up and (self.rib.leaving or self.markers.under_way)
 
     def down(self, *, now: float, wall: float, engine_lost: bool = False) -> None:
         """The session is gone."""
@@ -178,7 +164,8 @@ class Peer:
             self.rib.engine_lost()
         else:
             self.rib.session_down()
-        self._eor_offset = None
+        self.markers.end()
+        self.carriage = Carriage()
         self._enter(PeerState.IDLE if engine_lost else PeerState.CONNECT, wall)
 
     def _why_down(self, reason: str) -> str:
@@ -196,19 +183,18 @@ class Peer:
     def _up(self, event: StateChanged, wall: float) -> None:
         self.session += 1
         self.down_since = None
-        self.local = event.local or self.neighbor.local_address
-        self._eor_offset = None
+        local = event.local or self.neighbor.local_address
+        self.carriage = agree(self.neighbor, self._offer, local, self._sibling)
+        # It is up, but what it was configured for it does not do: that is worth saying where errors are looked for.
+        self.last_error = "; ".join(self.carriage.unusable.values()) or None
         self._enter(PeerState.ESTABLISHED, wall)
-        if self._family:
-            self.last_error = None
-            self.rib.session_up(self.session)
-        else:
-            self.last_error = "the peer did not offer IPv4 unicast, so no route can be sent (RFC 4760)"
+        self.rib.session_up(self.session, self.carriage.next_hops)
+        self.markers.begin(self.session, self.carriage.negotiated)
 
     def _update_emitted(self, update: wire.Update) -> None:
         self.updates_sent += 1
-        if update.end_of_rib:
-            self._eor_offset = self.stream
+        if update.marked is not None:
+            self.markers.emitted(update.marked, self.stream)
         else:
             self.rib.emitted(update, self.stream)
 

@@ -15,7 +15,7 @@ What the engine (5.0.15) does, and what follows here:
 from __future__ import annotations
 
 from collections import deque
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 import msgspec
 
@@ -157,10 +157,10 @@ class Dialogue:
 
 
 def _event(kind: str, neighbor: _Neighbor) -> Event | None:
-    peer = IPv4Address(neighbor.address.peer)
+    peer = ip_address(neighbor.address.peer)
     if kind == "state":
         local = neighbor.address.local
-        known = IPv4Address(local) if local not in ("", "None") else None
+        known = ip_address(local) if local not in ("", "None") else None
         return StateChanged(peer, neighbor.state, neighbor.reason, known)
     if kind == "fsm":
         return FsmChanged(peer, neighbor.state)

@@ -11,16 +11,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from announcer.model.bgp import Neighbor, Password
-from announcer.model.errors import ConfigProblem
-from announcer.model.net import IPAddress
+from announcer.model.bgp import Neighbor
+from bgpd.families import offered, takes_ipv6_next_hop
+from bgpd.problems import neighbor_problems
 
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9_.+@=/-]+")
-#: ExaBGP knows no way to write a quote inside quotes; all else of ASCII that can be seen it takes.
-_SAFE_PASSWORD = re.compile(r"[!-~]+")
-_QUOTES = frozenset("\"'")
-#: RFC 2385 leaves it open; this is what Linux takes (linux/tcp.h, TCP_MD5SIG_MAXKEYLEN).
-_PASSWORD_BYTES = 80
 
 _GTSM_TTL = 255
 #: One hop is all that an eBGP session has unless it is said to have more, and a packet that strays ends there.
@@ -42,12 +37,12 @@ neighbor {address} {{
     adj-rib-out false;
     group-updates true;
     family {{
-        ipv4 unicast;
-    }}
-    capability {{
+{families}    }}
+{next_hop_families}    capability {{
         asn4 enable;
         extended-message disable;
         route-refresh disable;
+        nexthop {next_hop};
         graceful-restart {graceful_restart};
     }}
     api {{
@@ -61,63 +56,17 @@ neighbor {address} {{
 """
 
 
-def neighbor_problems(neighbors: Iterable[Neighbor]) -> list[ConfigProblem]:
-    """What ExaBGP, or this release, cannot run among ``neighbors``; empty if all is well."""
-    problems: list[ConfigProblem] = []
-    names: set[str] = set()
-    addresses: set[IPAddress] = set()
-    for neighbor in neighbors:
-        problems += [ConfigProblem(path=f"neighbors[{neighbor.name}]", problem=text) for text in _one(neighbor)]
-        if neighbor.name in names or neighbor.address in addresses:
-            text = f"another neighbor has the same name or the address {neighbor.address}"
-            problems.append(ConfigProblem(path=f"neighbors[{neighbor.name}]", problem=text))
-        names.add(neighbor.name)
-        addresses.add(neighbor.address)
-    return problems
-
-
-def _one(neighbor: Neighbor) -> Iterable[str]:
-    for what, address in (
-        ("address", neighbor.address),
-        ("local address", neighbor.local_address),
-        ("router id", neighbor.router_id),
-    ):
-        if address is not None and address.version != 4:
-            yield f"the {what} {address} is IPv6, and IPv6 sessions are not supported yet"
-    if neighbor.router_id is not None and int(neighbor.router_id) == 0:
-        yield "the router id 0.0.0.0 is not valid (RFC 6286 section 2.1)"
-    if not 1 <= neighbor.port <= 65535:
-        yield f"port {neighbor.port} is not between 1 and 65535"
-    if not (neighbor.hold_time == 0 or 3 <= neighbor.hold_time <= 65535):
-        yield f"hold time {neighbor.hold_time} is neither 0 nor between 3 and 65535 (RFC 4271 section 4.2)"
-    for what, asn in (("peer ASN", neighbor.peer_asn), ("local ASN", neighbor.local_asn)):
-        if not 1 <= asn <= 4294967295:
-            yield f"{what} {asn} is not between 1 and 4294967295"
-    if neighbor.graceful_restart is not None and not 1 <= neighbor.graceful_restart <= 4095:
-        yield f"graceful restart time {neighbor.graceful_restart} is not between 1 and 4095 (RFC 4724 section 3)"
-
-    if neighbor.multihop and neighbor.ttl_security:
-        yield "multihop and TTL security exclude each other: TTL 255 proves that the peer is one hop away (RFC 5082)"
-    if neighbor.passive:
-        yield "passive is not supported: the engine would have to listen, and it would do so for everybody"
-    if neighbor.password is not None:
-        yield from _password_problems(neighbor.password)
-
-
-def _password_problems(password: Password) -> Iterable[str]:
-    """Never a word of the password itself, nor how long it is."""
-    if not password.value:
-        yield "the TCP-MD5 password is empty"
-    elif not _SAFE_PASSWORD.fullmatch(password.value) or not _QUOTES.isdisjoint(password.value):
-        yield "the TCP-MD5 password has a character that is not visible ASCII, or a quote, which ExaBGP cannot take"
-    if len(password.value) > _PASSWORD_BYTES:
-        yield f"the TCP-MD5 password is longer than {_PASSWORD_BYTES} bytes, which is all that Linux takes"
+_NEXT_HOP_FAMILIES = """\
+    nexthop {
+        ipv4 unicast ipv6;
+    }
+"""
 
 
 def render(neighbors: Iterable[Neighbor], *, python: Path, relay: Path, relay_socket: Path) -> str:
     """The configuration for ``neighbors``, each of which must have a ``router_id``, in the order of their names.
 
-    Raises ValueError for a path that cannot stand in it, and for neighbors that :func:`neighbor_problems` objects to.
+    Raises ValueError for a path that cannot stand in it, and for neighbors that ``neighbor_problems`` objects to.
     """
     chosen = sorted(neighbors, key=lambda neighbor: neighbor.name)
     problems = neighbor_problems(chosen)
@@ -139,6 +88,9 @@ def _neighbor(neighbor: Neighbor) -> str:
         hold_time=int(neighbor.hold_time),
         port=int(neighbor.port),
         ttl=_sending_ttl(neighbor),
+        families="".join(f"        {family} unicast;\n" for family in offered(neighbor)),
+        next_hop="enable" if takes_ipv6_next_hop(neighbor) else "disable",
+        next_hop_families=_NEXT_HOP_FAMILIES if takes_ipv6_next_hop(neighbor) else "",
         options="".join(f"    {line};\n" for line in _options(neighbor)),
         graceful_restart="disable" if neighbor.graceful_restart is None else int(neighbor.graceful_restart),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from announcer.model.bgp import RibEntry, Route
 from announcer.model.errors import BugError
+from announcer.model.net import IPAddress
 from bgpd.commands import Batch
 
 
@@ -30,6 +31,7 @@ class Wire:
     route: Route
     withdrawn: bool
     offset: int
+    next_hop: IPAddress | None = None
     left: bool = False
 
 
@@ -49,7 +51,8 @@ class Slot:
             carried = wire is not None and not wire.withdrawn and wire.route == self.wanted
             taken = told is not None and told.answered and not told.batch.withdraw and told.route == self.wanted
             sent = carried and told is None and wire is not None and wire.left
-            return RibEntry(route=self.wanted, acknowledged=not up or taken or carried, sent=sent)
+            next_hop = wire.next_hop if wire is not None and carried else None
+            return RibEntry(route=self.wanted, acknowledged=not up or taken or carried, sent=sent, next_hop=next_hop)
         route = told.route if told else wire.route if wire else None
         if route is None:
             raise BugError("a prefix that nobody wants and nobody holds must have been forgotten")

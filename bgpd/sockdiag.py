@@ -35,7 +35,7 @@ _REQUEST = struct.Struct("=BBBxI")
 # struct inet_diag_sockid: ports in network order, source, destination, interface, cookie.
 _SOCKID = struct.Struct("!HH16s16sI8s")
 # struct inet_diag_msg: family, state, timer, retrans, sockid, expires, rqueue, wqueue, uid, inode.
-_STATE = struct.Struct("=xBBB")
+_STATE = struct.Struct("=BBBB")
 _MESSAGE_HEAD = _STATE.size + _SOCKID.size
 _MESSAGE_TAIL = struct.Struct("=IIIII")
 _RTATTR = struct.Struct("=HH")
@@ -51,6 +51,7 @@ class TcpSocket(msgspec.Struct, frozen=True):
     ``acked``: bytes of the stream that the peer's TCP has. ``retransmits``: how often what it has not was sent again.
     """
 
+    family: int
     identity: bytes
     inode: int
     acked: int
@@ -60,7 +61,7 @@ class TcpSocket(msgspec.Struct, frozen=True):
     @property
     def peer(self) -> bytes:
         """The peer's address in network order."""
-        return self.identity[20:24]
+        return self.identity[20 : 24 if self.family == socket.AF_INET else 36]
 
 
 class SockDiag:
@@ -81,7 +82,7 @@ class SockDiag:
         Raises TargetError if the kernel refuses the question.
         """
         inodes = socket_inodes(pid)
-        toward = self._toward(port, _OPEN)
+        toward = self._toward(socket.AF_INET if peer.version == 4 else socket.AF_INET6, port, _OPEN)
         return next((found for found in toward if found.peer == peer.packed and found.inode in inodes), None)
 
     def toward(self, port: int) -> list[TcpSocket]:
@@ -89,23 +90,24 @@ class SockDiag:
 
         Raises TargetError if the kernel refuses the question.
         """
-        return self._toward(port, _RECEIVING)
+        families = (socket.AF_INET, socket.AF_INET6)
+        return [found for family in families for found in self._toward(family, port, _RECEIVING)]
 
-    def _toward(self, port: int, states: int) -> list[TcpSocket]:
+    def _toward(self, family: int, port: int, states: int) -> list[TcpSocket]:
         identity = _SOCKID.pack(0, port, bytes(16), bytes(16), 0, b"\xff" * 8)
-        return self._ask(identity, dump=True, states=states)
+        return self._ask(family, identity, dump=True, states=states)
 
     def acked(self, known: TcpSocket) -> int | None:
         """Bytes of the stream that the peer's TCP has acknowledged, None if the connection is gone.
 
         Raises TargetError if the kernel refuses the question.
         """
-        for found in self._ask(known.identity, dump=False):
+        for found in self._ask(known.family, known.identity, dump=False):
             return found.acked
         return None
 
-    def _ask(self, identity: bytes, *, dump: bool, states: int = _OPEN) -> list[TcpSocket]:
-        body = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), states) + identity
+    def _ask(self, family: int, identity: bytes, *, dump: bool, states: int = _OPEN) -> list[TcpSocket]:
+        body = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), states) + identity
         flags = _NLM_F_REQUEST | (_NLM_F_DUMP if dump else 0)
         self._netlink.send(_NLMSGHDR.pack(_NLMSGHDR.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 0, 0) + body)
         found: list[TcpSocket] = []
@@ -133,7 +135,7 @@ class SockDiag:
 
 
 def _socket_of(message: bytes) -> TcpSocket:
-    state, timer, retransmits = _STATE.unpack_from(message)
+    family, state, timer, retransmits = _STATE.unpack_from(message)
     _, _, _, _, inode = _MESSAGE_TAIL.unpack_from(message, _MESSAGE_HEAD)
     at = _MESSAGE_HEAD + _MESSAGE_TAIL.size
     acked = 0
@@ -143,6 +145,7 @@ def _socket_of(message: bytes) -> TcpSocket:
             acked = max(0, _BYTES_ACKED.unpack_from(message, at + _RTATTR.size + _BYTES_ACKED_AT)[0] - _SYN_BYTES)
         at += max((length + 3) & ~3, _RTATTR.size)
     return TcpSocket(
+        family=family,
         identity=message[_STATE.size : _MESSAGE_HEAD],
         inode=inode,
         acked=acked,

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from announcer.model.errors import TargetError
+from bgpd.addresses import sibling
 from bgpd.clock import ClockWatch
 from bgpd.core import Core
 from bgpd.hand import Hand
@@ -42,7 +43,7 @@ class Speaker:
     def __init__(self, settings: SpeakerSettings) -> None:
         """Nothing runs yet."""
         self.settings = settings
-        self.core = Core()
+        self.core = Core(sibling)
         self._kick = asyncio.Event()
         self._moves: list[asyncio.Future[None]] = []
         self._seen = -1

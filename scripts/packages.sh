@@ -46,6 +46,7 @@ missing_packages() (
     need tcpdump tcpdump
     need bird bird2
     need vtysh frr
+    need gobgpd gobgpd
     need openssl openssl
     need setpriv util-linux
     need_file /usr/lib/frr/bgpd frr
@@ -77,7 +78,7 @@ restore_policy() {
     fi
 }
 
-# bird2 and frr start their services when they are installed, and at every boot. Nobody asked for a router on this host.
+# bird2, frr and gobgpd start their services when they are installed, and at every boot. Nobody asked for a router on this host.
 forbid_service_start() {
     restore_policy # what a killed run may have left
     trap restore_policy EXIT
@@ -89,7 +90,7 @@ forbid_service_start() {
 # disable_services PACKAGE...: those that came with the packages which we installed just now, for both kinds of init.
 disable_services() {
     local name
-    for name in bird frr; do
+    for name in bird frr gobgpd; do
         [[ " $* " == *" $name"[\ 2]* ]] || continue
         ! command -v systemctl >/dev/null || systemctl --quiet disable "$name.service" >/dev/null 2>&1 ||
             say "could not disable $name.service; it may start at the next boot"

@@ -30,11 +30,11 @@ KEYS = Keys(
         "ttl-security",
         "passive",
         "graceful-restart",
+        "families",
         "node-selectors",
     ),
     refused={
         "bfd-profile": ("the BGP engine has no BFD", "remove it; a shorter hold-time notices a dead peer sooner"),
-        "families": ("the address families of a session cannot be chosen", "remove it"),
         "connect-port": ("the port of the peer has another name here", 'write "peer-port"'),
     },
 )

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from typing import TypeVar
 
 from announcer.config.walk import WrongValue
-from announcer.model.net import IPAddress
+from announcer.model.net import Family, IPAddress
 from announcer.yamltree import Node, YamlText, is_null, kind_name, shown
 
 E = TypeVar("E", bound=StrEnum)
@@ -99,7 +99,19 @@ def address(node: Node) -> IPAddress:
         raise WrongValue(f'"{shown(word)}" is not an IP address', _address_hint(word)) from None
     if found.is_unspecified or found.is_multicast or found == IPv4Address("255.255.255.255"):
         raise WrongValue(f"{found} is not the address of a host", "write the address of one machine")
+    if found.version == 6 and found.is_link_local:
+        problem = f"{found} is link-local, so it needs a zone, and zones are not served"
+        raise WrongValue(problem, "write a global or unique local address (fd00::/8)")
     return found
+
+
+def family(node: Node) -> Family:
+    """An address family, ``ipv4`` or ``ipv6``."""
+    word = text(node)
+    try:
+        return Family(word)
+    except ValueError:
+        raise WrongValue(f'"{shown(word)}" is not an address family', "write ipv4 or ipv6") from None
 
 
 def router_id(node: Node) -> IPv4Address:

@@ -7,12 +7,12 @@ import re
 import msgspec
 
 from announcer.config.durations import hold_time, keepalive_time, restart_time
-from announcer.config.scalars import address, text, truth
+from announcer.config.scalars import address, family, text, truth
 from announcer.config.types import SecretRef
 from announcer.config.walk import At, Fields, Keys, WrongValue
 from announcer.model.bgp import Password
-from announcer.model.net import IPAddress
-from announcer.yamltree import Node
+from announcer.model.net import Family, IPAddress
+from announcer.yamltree import Node, YamlList
 
 #: TCP_MD5SIG_MAXKEYLEN of the kernel (include/uapi/linux/tcp.h).
 MAX_PASSWORD_BYTES = 80
@@ -38,6 +38,7 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     ttl_security: bool | None
     passive: bool
     graceful_restart: int | None
+    families: tuple[Family, ...]
 
 
 def read_session(fields: Fields, peer_address: IPAddress | None, *, internal: bool | None) -> SessionOptions:
@@ -53,6 +54,7 @@ def read_session(fields: Fields, peer_address: IPAddress | None, *, internal: bo
         ttl_security=ttl_security,
         passive=fields.read("passive", _passive, False),
         graceful_restart=_graceful_restart(fields.at("graceful-restart")),
+        families=_families(fields.at("families")),
     )
 
 
@@ -152,6 +154,23 @@ def _passive(node: Node) -> bool:
         problem = "waiting for the peer to connect is not served: the engine would listen, and for everybody"
         raise WrongValue(problem, "remove it, and have the peer accept connections")
     return False
+
+
+def _families(at: At | None) -> tuple[Family, ...]:
+    """Which routes the session carries. Without it those of its own family, so that "next hop self" always exists."""
+    if at is None:
+        return ()
+    items = list(at.items("families"))
+    if not items and isinstance(at.node, YamlList):
+        at.wrong("is empty, and a session without families carries nothing", "name ipv4 or ipv6, or remove the key")
+    seen: set[Family] = set()
+    for item in items:
+        found = item.read(family)
+        if found in seen:
+            item.wrong(f"{found} stands there twice", "remove one of the two")
+        if found is not None:
+            seen.add(found)
+    return tuple(sorted(seen))
 
 
 def _graceful_restart(at: At | None) -> int | None:

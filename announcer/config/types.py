@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 import msgspec
 
 from announcer.model.bgp import Community, LargeCommunity, Password
-from announcer.model.net import IPAddress
+from announcer.model.net import Family, IPAddress
 
 
 class Operator(StrEnum):
@@ -77,7 +77,8 @@ class PeerConfig(msgspec.Struct, frozen=True, kw_only=True):
     kernel's choice; else of the family of ``address``. ``multihop`` is only True for eBGP. ``ttl_security`` (GTSM,
     RFC 5082) None: on for eBGP without multihop, off otherwise; never True together with ``multihop``. ``passive``:
     wait for the peer to connect (refused by the parser, as the engine cannot). ``graceful_restart``: restart time in
-    seconds, 1 to 4095 (RFC 4724); None: not offered.
+    seconds, 1 to 4095 (RFC 4724); None: not offered. ``families``: of the routes that the session carries, in a fixed
+    order; none named: the family of ``address``.
     """
 
     name: str
@@ -95,6 +96,7 @@ class PeerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ttl_security: bool | None = None
     passive: bool = False
     graceful_restart: int | None = None
+    families: tuple[Family, ...] = ()
 
     @property
     def internal(self) -> bool:

@@ -68,6 +68,7 @@ def _neighbor(peer: PeerConfig, password: Password | None) -> Neighbor:
         multihop=peer.multihop,
         ttl_security=_ttl_security(peer),
         passive=peer.passive,
+        families=peer.families,
     )
 
 

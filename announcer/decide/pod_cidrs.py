@@ -5,7 +5,7 @@ from __future__ import annotations
 from announcer.config.types import PodCidrs
 from announcer.model.bgp import Neighbor
 from announcer.model.desired import PodCidrDecision, Reason
-from announcer.model.net import IPNetwork
+from announcer.model.net import Family, IPNetwork
 from announcer.model.objects import Node
 
 
@@ -20,13 +20,15 @@ def _decide(prefix: IPNetwork, wish: PodCidrs, neighbors: tuple[Neighbor, ...]) 
     if not wish.announce:
         detail = "pod-cidrs.announce is false in the bgp-config"
         return PodCidrDecision(prefix=prefix, reason=Reason.NOT_ADVERTISED, detail=detail)
-    if prefix.version != 4:
-        detail = "this release announces IPv4 prefixes only"
-        return PodCidrDecision(prefix=prefix, reason=Reason.FAMILY_NOT_SUPPORTED, detail=detail)
     if not neighbors:
         detail = "no peer of the bgp-config selects this node"
         return PodCidrDecision(prefix=prefix, reason=Reason.NO_PEERS, detail=detail)
-    if not any(wish.advertisement.reaches(neighbor.name) for neighbor in neighbors):
+    reached = [neighbor for neighbor in neighbors if wish.advertisement.reaches(neighbor.name)]
+    if not reached:
         detail = "pod-cidrs.peers names no peer of this node"
         return PodCidrDecision(prefix=prefix, reason=Reason.NOT_ADVERTISED, detail=detail)
+    family = Family.of(prefix)
+    if not any(family in neighbor.carried for neighbor in reached):
+        detail = f'no session of this node carries {family.label} routes: see "families" of its peers'
+        return PodCidrDecision(prefix=prefix, reason=Reason.FAMILY_NOT_CARRIED, detail=detail)
     return PodCidrDecision(prefix=prefix)

@@ -7,7 +7,7 @@ import msgspec
 from announcer.config.types import Advertisement, Config
 from announcer.model.bgp import Neighbor, Route
 from announcer.model.desired import DesiredRoute, PodCidrDecision, VipDecision
-from announcer.model.net import IPAddress, IPNetwork, aggregate
+from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
 
 Rib = dict[IPNetwork, DesiredRoute]
 
@@ -22,7 +22,8 @@ def adj_rib_out(
     vips: dict[IPAddress, VipDecision],
     pod_cidrs: tuple[PodCidrDecision, ...],
 ) -> dict[str, Rib]:
-    """What each neighbor should hold, by its name. Only VIPs that may be announced are in it.
+    """What each neighbor should hold, by its name. Only VIPs that may be announced are in it, and of the families that
+    the session is to carry.
 
     ``labels``: those of this node, for advertisements that select nodes. A prefix that is both a Pod CIDR and of a VIP
     cannot be: VIPs inside Pod CIDRs are refused, and so are aggregates that touch one.
@@ -39,6 +40,8 @@ def adj_rib_out(
     for neighbor in neighbors:
         rib: Rib = {}
         for advertisement, vip in wanted:
+            if Family.of(vip) not in neighbor.carried:
+                continue
             if advertisement.reaches(neighbor.name) and _nlri(advertisement, vip) in vips[vip].routes:
                 _add(rib, advertisement, vip)
         _add_pod_cidrs(rib, config.pod_cidrs.advertisement, neighbor, pod_cidrs)
@@ -66,7 +69,7 @@ def _add_pod_cidrs(
 ) -> None:
     if advertisement.reaches(neighbor.name):
         for pod_cidr in pod_cidrs:
-            if pod_cidr.reason is None:
+            if pod_cidr.reason is None and Family.of(pod_cidr.prefix) in neighbor.carried:
                 rib[pod_cidr.prefix] = DesiredRoute(route=_route(pod_cidr.prefix, advertisement))
 
 

@@ -13,7 +13,7 @@ from announcer.decide.services import Claims
 from announcer.model.bgp import Neighbor
 from announcer.model.desired import BackendCount, Reason, VipDecision
 from announcer.model.lb import Backend, Frontend, FrontendKey
-from announcer.model.net import IPAddress, IPNetwork, aggregate
+from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
 from announcer.model.objects import Node, ObjectKey
 from announcer.snapshot import Snapshot
 
@@ -45,9 +45,13 @@ def decide_vips(snapshot: Snapshot, config: Config, claims: Claims, neighbors: t
         pool = next(pool for pool in config.pools if pool.contains(vip))
         ports = ports_of(snapshot, vip, services, pool, conflicts, notes)
         frontends.update((key, port.frontend) for key, port in ports.items())
-        chosen = _advertisements(pool, snapshot.node, neighbors)
+        carrying = tuple(neighbor for neighbor in neighbors if Family.of(vip) in neighbor.carried)
+        chosen = _advertisements(pool, snapshot.node, carrying)
         routes, refused = _routes(snapshot, config, vip, chosen)
         reason, detail = _reason(snapshot.node, ports, neighbors, chosen)
+        if reason is Reason.NOT_ADVERTISED and not carrying:
+            reason = Reason.FAMILY_NOT_CARRIED
+            detail = f'no session of this node carries {Family.of(vip).label} routes: see "families" of its peers'
         if reason is None and not routes:
             reason, detail = Reason.NOT_ADVERTISED, refused
         vips[vip] = VipDecision(

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from announcer.model.net import IPAddress, IPNetwork
+from announcer.model.net import Family, IPAddress, IPNetwork
 
 #: ``high:low`` of RFC 1997, each 16 bits.
 Community = tuple[int, int]
@@ -33,7 +33,8 @@ class Neighbor(msgspec.Struct, frozen=True, kw_only=True, order=True):
     local address of the session. ``local_address`` None: the kernel's choice. ``graceful_restart`` is the restart
     time in seconds of RFC 4724, None: not offered. ``multihop``: the peer may be further away than one hop (only has a
     meaning for eBGP). ``ttl_security``: packets of the peer are taken only with TTL 255, and ours are sent with it
-    (GTSM, RFC 5082). ``passive``: wait for the peer to connect.
+    (GTSM, RFC 5082). ``passive``: wait for the peer to connect. ``families``: what routes the session is to carry, see
+    ``carried``.
     """
 
     name: str
@@ -49,6 +50,12 @@ class Neighbor(msgspec.Struct, frozen=True, kw_only=True, order=True):
     multihop: bool = False
     ttl_security: bool = False
     passive: bool = False
+    families: tuple[Family, ...] = ()
+
+    @property
+    def carried(self) -> tuple[Family, ...]:
+        """The families of routes that this session is to carry; the family of its own addresses if none are named."""
+        return self.families or (Family.of(self.address),)
 
     @property
     def internal(self) -> bool:
@@ -59,9 +66,10 @@ class Neighbor(msgspec.Struct, frozen=True, kw_only=True, order=True):
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of an Adj-RIB-Out: NLRI with its path attributes.
 
-    ``next_hop`` None: the local address of the session ("next hop self"). ``local_pref`` None: the engine's default
-    on iBGP (100), nothing on eBGP. ``communities`` and ``large_communities`` sorted, without duplicates. ``med`` None:
-    not sent. ``prepend``: how many times the local ASN is put before the AS_PATH in addition to the usual once (eBGP).
+    ``next_hop`` None: this node, by an address that the session allows ("next hop self"). ``local_pref`` None: the
+    engine's default on iBGP (100), nothing on eBGP. ``communities`` and ``large_communities`` sorted, without
+    duplicates. ``med`` None: not sent. ``prepend``: how many times the local ASN is put before the AS_PATH in addition
+    to the usual once (eBGP).
     """
 
     nlri: IPNetwork
@@ -88,14 +96,16 @@ class RibEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one prefix towards one peer.
 
     ``withdrawing`` False: the route was given to the engine. True: its withdrawal was. ``acknowledged``: the engine
-    took the last command. ``sent``: the UPDATE for it has left for the peer in the present session. An entry whose
-    withdrawal was sent no longer exists.
+    took the last command. ``sent``: the UPDATE for it has left for the peer in the present session. ``next_hop``: the
+    address that the last UPDATE for it named, None if there was none in the present session. An entry whose withdrawal
+    was sent no longer exists.
     """
 
     route: Route
     withdrawing: bool = False
     acknowledged: bool = False
     sent: bool = False
+    next_hop: IPAddress | None = None
 
 
 class PeerObserved(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +114,8 @@ class PeerObserved(msgspec.Struct, frozen=True, kw_only=True):
     ``since``: when ``state`` was entered, seconds of the Unix clock (for people). ``down_since``: the same in
     CLOCK_MONOTONIC seconds if the session is not Established, else None (for decisions). ``session`` counts the
     sessions that came up with this neighbor: 0 before the first. ``end_of_rib``: the session for which End-of-RIB
-    was sent, 0 for none.
+    was sent for every family, 0 for none. ``unusable``: the families that the neighbor should carry and the present
+    session cannot, with the reason; routes of these are held back.
     """
 
     neighbor: Neighbor
@@ -116,3 +127,4 @@ class PeerObserved(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None = None
     rib: dict[IPNetwork, RibEntry] = {}
     updates_sent: int = 0
+    unusable: dict[Family, str] = {}

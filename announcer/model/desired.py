@@ -30,6 +30,7 @@ class Reason(StrEnum):
     NODE_DRAINING = "nodeDraining"
     NODE_NETWORK_UNAVAILABLE = "nodeNetworkUnavailable"
     NO_PEERS = "noPeers"
+    FAMILY_NOT_CARRIED = "familyNotCarried"
     NOT_PROVEN = "notProven"
     DATAPATH_ERROR = "datapathError"
     PEER_NOT_ESTABLISHED = "peerNotEstablished"

@@ -30,6 +30,23 @@ else:
         IPNetwork.register(_family)
 
 
+class Family(StrEnum):
+    """An address family (AFI) with SAFI unicast, as the bgp-config and people spell it."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+    @staticmethod
+    def of(thing: IPAddress | IPNetwork) -> Family:
+        """The family of an address or a prefix."""
+        return Family.IPV4 if thing.version == 4 else Family.IPV6
+
+    @property
+    def label(self) -> str:
+        """As it is written in running text."""
+        return "IPv4" if self is Family.IPV4 else "IPv6"
+
+
 class Protocol(StrEnum):
     """A transport protocol as Kubernetes spells it (``Service.spec.ports[].protocol``)."""
 

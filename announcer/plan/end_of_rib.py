@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from announcer.model.bgp import PeerObserved, PeerState
 from announcer.model.desired import DesiredRoute
+from announcer.model.net import Family
 from announcer.model.steps import AnyStep, EndOfRib
 from announcer.plan.view import View
 
@@ -26,8 +27,9 @@ def _is_due(peer: PeerObserved) -> bool:
 
 
 def _is_complete(view: View, peer: PeerObserved) -> bool:
+    """All that the session can carry has arrived. One marker ends each family, and all go out together."""
     rib = view.desired.rib.get(peer.neighbor.name, {})
-    return all(_is_settled(view, peer, wish) for wish in rib.values())
+    return all(_is_settled(view, peer, wish) for nlri, wish in rib.items() if Family.of(nlri) not in peer.unusable)
 
 
 def _is_settled(view: View, peer: PeerObserved, wish: DesiredRoute) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from announcer.consistency import violations
 from announcer.model.bgp import PeerObserved, PeerState
 from announcer.model.desired import PodCidrDecision, Reason
-from announcer.model.net import IPAddress
+from announcer.model.net import Family, IPAddress
 from announcer.plan import drain_is_over
 from announcer.snapshot import ConfigView
 from announcer.status.health import health_checks
@@ -120,6 +120,8 @@ def _peer(sight: Sight, name: str) -> Json:
         "state": peer.state if peer is not None else PeerState.IDLE,
         "since": iso(peer.since) if peer is not None else None,
         "sessions": peer.session if peer is not None else 0,
+        "families": list(neighbor.carried),
+        "unusable_families": dict(peer.unusable) if peer is not None else {},
         "routes": _route_counts(sight, name, peer),
         "last_error": peer.last_error if peer is not None else None,
     }
@@ -172,10 +174,14 @@ def _pod_cidr(sight: Sight, decision: PodCidrDecision) -> Json:
         if peer.state is PeerState.ESTABLISHED and entry is not None and entry.sent:
             holding.append(name)
     if reason is None and not holding:
-        if sight.desired.synced:
-            reason, detail = Reason.PEER_NOT_ESTABLISHED, "no peer holds it yet"
-        else:
+        family = Family.of(decision.prefix)
+        lacking = [why for _, peer in sorted(sight.observed.bgp.peers.items()) if (why := peer.unusable.get(family))]
+        if not sight.desired.synced:
             reason, detail = Reason.SOURCES_NOT_SYNCED, "the source has not delivered its first complete state"
+        elif lacking:
+            reason, detail = Reason.FAMILY_NOT_CARRIED, lacking[0]
+        else:
+            reason, detail = Reason.PEER_NOT_ESTABLISHED, "no peer holds it yet"
     state = "Announced" if holding else "Withheld"
     return {
         "prefix": str(decision.prefix),

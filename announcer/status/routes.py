@@ -30,9 +30,12 @@ def _peer(sight: Sight, name: str) -> dict[str, Any]:
 def _route(prefix: str, wish: DesiredRoute | None, entry: RibEntry | None) -> dict[str, Any]:
     route = wish.route if wish is not None else entry.route if entry is not None else None
     present = entry is not None and not entry.withdrawing
+    about = attributes(route) if route is not None else None
+    if about is not None and entry is not None and entry.next_hop is not None:
+        about["next_hop"] = str(entry.next_hop)  # what "self" turned out to be in this session
     return {
         "prefix": prefix,
-        "attributes": attributes(route) if route is not None else None,
+        "attributes": about,
         "vips": [str(vip) for vip in wish.vips] if wish is not None else [],
         "desired": wish is not None,
         "acknowledged": present and entry is not None and entry.acknowledged,

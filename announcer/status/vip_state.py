@@ -8,7 +8,7 @@ import msgspec
 
 from announcer.model.bgp import PeerState
 from announcer.model.desired import Reason
-from announcer.model.net import IPAddress, IPNetwork
+from announcer.model.net import Family, IPAddress, IPNetwork
 from announcer.status.sight import Sight
 
 
@@ -67,6 +67,8 @@ def route_reason(sight: Sight, peer_name: str, nlri: IPNetwork) -> tuple[Reason 
         return Reason.PEER_NOT_ESTABLISHED, "the speaker does not run this neighbor yet"
     if peer.state is not PeerState.ESTABLISHED:
         return Reason.PEER_NOT_ESTABLISHED, peer.last_error or f"the session is {peer.state}"
+    if Family.of(nlri) in peer.unusable:
+        return Reason.FAMILY_NOT_CARRIED, peer.unusable[Family.of(nlri)]
     entry = peer.rib.get(nlri)
     if entry is not None and entry.sent and not entry.withdrawing:
         return None, ""

@@ -8,11 +8,11 @@ the end of a session empties the queue, but what is injected while the session i
 from __future__ import annotations
 
 from collections import deque
-from ipaddress import IPv4Network
 
 import msgspec
 
 from announcer.model.bgp import Route
+from announcer.model.net import Family, IPNetwork
 from bgpd.commands import Batch
 from bgpd.wire import Update
 
@@ -23,13 +23,15 @@ class EngineModel:
     def __init__(self) -> None:
         self.commands: deque[Batch] = deque()
         self.up = False
-        self.rib_of_peer: dict[IPv4Network, Route] = {}
-        self._queue: dict[bytes, tuple[Route, dict[IPv4Network, bool]]] = {}  # by the text of the attributes
+        self.rib_of_peer: dict[IPNetwork, Route] = {}
+        self._queue: dict[bytes, tuple[Route, dict[IPNetwork, bool]]] = {}  # by the text of the attributes
+        self._families: frozenset[Family] = frozenset()
         self._first = True
         self._done = 0
 
-    def session_up(self) -> list[Update]:
-        """The session comes up; the first batch goes out at once if there is one."""
+    def session_up(self, families: frozenset[Family]) -> list[Update]:
+        """The session comes up; the first batch goes out at once if there is one. Of other families nothing goes."""
+        self._families = families
         self.up, self._first, self.rib_of_peer = True, True, {}
         return self.write()
 
@@ -42,7 +44,6 @@ class EngineModel:
         """Carry out one more prefix of the oldest command. The command if that was the last: it is answered then."""
         batch = self.commands[0]
         nlri = batch.prefixes[self._done]
-        assert isinstance(nlri, IPv4Network)
         attributes = batch.line().split(b" attributes ")[1].split(b" nlri ")[0]
         self._queue.setdefault(attributes, (batch.route, {}))[1][nlri] = batch.withdraw
         self._done += 1
@@ -58,10 +59,11 @@ class EngineModel:
         queue, self._queue = self._queue, {}
         updates = []
         for route, changes in queue.values():
-            withdrawn = tuple(nlri for nlri, withdraw in changes.items() if withdraw and not self._first)
-            announced = tuple(nlri for nlri, withdraw in changes.items() if not withdraw)
+            carried = {nlri: withdraw for nlri, withdraw in changes.items() if Family.of(nlri) in self._families}
+            withdrawn = tuple(nlri for nlri, withdraw in carried.items() if withdraw and not self._first)
+            announced = tuple(nlri for nlri, withdraw in carried.items() if not withdraw)
             pair = (Update(withdrawn, ()), Update((), announced))
-            updates += [update for update in pair if not update.end_of_rib]
+            updates += [update for update in pair if update != Update()]
             for nlri in withdrawn:
                 self.rib_of_peer.pop(nlri, None)
             self.rib_of_peer.update({nlri: msgspec.structs.replace(route, nlri=nlri) for nlri in announced})

@@ -44,6 +44,12 @@ class Interop:
     def router(self) -> Router:
         return self.lab.router
 
+    @property
+    def local(self) -> str:
+        """The speaker's end of the session, as the router sees it."""
+        plan = self.router.plan
+        return str(plan.node_end(plan.nodes[0]))
+
     def start_speaker(self) -> Process:
         """As ``python -m bgpd`` does it."""
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -135,16 +141,16 @@ def interop(
     ``behind``: the speaker runs in the first pod and the node routes, so that it is two hops from the router.
     """
     host: Host = lab.pods[0] if behind else lab.nodes[0]
-    address = lab.pods[0].plan.address if behind else lab.nodes[0].plan.address
-    plan = dataclasses.replace(
+    plan = lab.pods[0].plan if behind else lab.nodes[0].plan
+    routed = dataclasses.replace(
         lab.plan,
         node_asn=asn,
         router_asn=router_asn,
-        nodes=(dataclasses.replace(lab.plan.nodes[0], address=address),),
+        nodes=(dataclasses.replace(lab.plan.nodes[0], address=plan.address, address6=plan.address6),),
         session=SessionOptions(**session),  # type: ignore[arg-type]
     )
     lab.router.stop()
-    lab.router.configure(plan)
+    lab.router.configure(routed)
     lab.router.start()
     made = Interop(lab, host, lab.folder / f"speaker{next(_numbers)}")
     try:
@@ -156,11 +162,20 @@ def interop(
         made.close()
 
 
-def neighbor(lab: Lab, *, name: str = "r", asn: int = 64512, router_asn: int = ROUTER_ASN, **more: object) -> Neighbor:
+def neighbor(
+    lab: Lab,
+    *,
+    name: str = "r",
+    asn: int = 64512,
+    router_asn: int = ROUTER_ASN,
+    transport: str = "ipv4",
+    **more: object,
+) -> Neighbor:
     """The lab's router. With GTSM on eBGP, as the product has it by default."""
     options: dict[str, object] = {"hold_time": 30, "ttl_security": asn != router_asn} | more
+    address = lab.plan.router_address if transport == "ipv4" else lab.plan.router_address6
     return Neighbor(
-        name=name, address=lab.plan.router_address, peer_asn=router_asn, local_asn=asn, **options  # type: ignore[arg-type]
+        name=name, address=address, peer_asn=router_asn, local_asn=asn, **options  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -171,7 +186,7 @@ def path_of(peer: PeerObserved, entry: RibEntry, local: str) -> RibPath:
     prepended = (neighbor.local_asn,) * (1 + route.prepend)
     return RibPath(
         peer=local,
-        next_hop=str(route.next_hop or local),
+        next_hop=str(entry.next_hop),
         as_path=() if neighbor.internal else prepended,
         local_pref=None if not neighbor.internal else 100 if route.local_pref is None else route.local_pref,
         med=route.med,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from announcer.model.bgp import Route
-from announcer.model.net import IPNetwork
+from announcer.model.net import Family, IPAddress, IPNetwork
 from bgpd.adj_rib_out import AdjRibOut
 from bgpd.commands import BATCH_PREFIXES
 from bgpd.wire import Update
@@ -19,7 +19,10 @@ from tests.bgpd.engine_model import EngineModel
 
 PEER = IPv4Address("10.0.0.1")
 LOCAL = IPv4Address("10.0.0.2")
-PREFIXES = [IPv4Network((0x0A000000 + 256 * number, 24)) for number in range(2)]
+NEXT_HOPS: dict[Family, IPAddress] = {Family.IPV4: LOCAL, Family.IPV6: IPv6Address("2001:db8::2")}
+ONLY_IPV4: dict[Family, IPAddress] = {Family.IPV4: LOCAL}
+PREFIXES: list[IPNetwork] = [IPv4Network((0x0A000000 + 256 * number, 24)) for number in range(2)]
+PREFIX6 = IPv6Network("2001:db8:1::/64")
 ATTRIBUTES: list[dict[str, Any]] = [
     {}, {"communities": ((1, 1),)}, {"large_communities": ((1, 1, 1),)}, {"med": 1}, {"prepend": 1},
 ]  # fmt: skip
@@ -33,22 +36,23 @@ class AdjRibOutMachine(RuleBasedStateMachine):
         super().__init__()
         self.rib = AdjRibOut(peer=PEER, internal=False, local_asn=1)
         self.engine = EngineModel()
-        self.wanted: dict[IPv4Network, Route] = {}
+        self.wanted: dict[IPNetwork, Route] = {}
         self.session = 0
         self.stream = 0
         self.received = 0
+        self.families: frozenset[Family] = frozenset()
         self.carried: dict[IPNetwork, int] = {}  # where in the stream the last UPDATE for a prefix ends
 
     # --- the agent ----------------------------------------------------------------------------------------------
 
-    @rule(nlri=st.sampled_from(PREFIXES), attributes=st.sampled_from(ATTRIBUTES))
-    def want(self, nlri: IPv4Network, attributes: dict[str, Any]) -> None:
+    @rule(nlri=st.sampled_from([*PREFIXES, PREFIX6]), attributes=st.sampled_from(ATTRIBUTES))
+    def want(self, nlri: IPNetwork, attributes: dict[str, Any]) -> None:
         route = Route(nlri=nlri, **attributes)
         self.wanted[nlri] = route
         self.rib.want(route)
 
-    @rule(nlri=st.sampled_from(PREFIXES))
-    def unwant(self, nlri: IPv4Network) -> None:
+    @rule(nlri=st.sampled_from([*PREFIXES, PREFIX6]))
+    def unwant(self, nlri: IPNetwork) -> None:
         self.wanted.pop(nlri, None)
         self.rib.unwant(nlri)
 
@@ -56,7 +60,7 @@ class AdjRibOutMachine(RuleBasedStateMachine):
 
     @rule()
     def tell(self) -> None:
-        if batch := self.rib.next_batch(LOCAL):
+        if batch := self.rib.next_batch():
             self.engine.commands.append(batch)
 
     @rule(bytes_=st.integers(0, 2 * UPDATE_BYTES))
@@ -85,13 +89,14 @@ class AdjRibOutMachine(RuleBasedStateMachine):
         self._emit(self.engine.write())
 
     @precondition(lambda self: not self.engine.up)
-    @rule()
-    def come_up(self) -> None:
+    @rule(next_hops=st.sampled_from([NEXT_HOPS, ONLY_IPV4]))
+    def come_up(self, next_hops: dict[Family, IPAddress]) -> None:
         self.session += 1
         self.stream = self.received = 0
         self.carried = {}
-        self.rib.session_up(self.session)
-        self._emit(self.engine.session_up())
+        self.families = frozenset(next_hops)
+        self.rib.session_up(self.session, next_hops)
+        self._emit(self.engine.session_up(self.families))
 
     @precondition(lambda self: self.engine.up)
     @rule()
@@ -134,23 +139,29 @@ class AdjRibOutMachine(RuleBasedStateMachine):
         entries = self.rib.entries()
         for nlri, entry in entries.items():
             if entry.sent:
-                assert self.engine.rib_of_peer[nlri] == entry.route  # type: ignore[index]
+                assert self.engine.rib_of_peer[nlri] == entry.route
+                assert entry.next_hop == NEXT_HOPS[Family.of(nlri)]
                 assert self.carried[nlri] <= self.received
         for nlri, offset in self.carried.items():
             assert nlri in entries or offset <= self.received
 
     def teardown(self) -> None:
-        """Left alone, everything settles: the peer holds exactly what is wanted, and the RIB says so."""
+        """Left alone, everything settles: the peer holds exactly what is wanted, and the RIB says so.
+
+        What the session cannot carry waits for another.
+        """
         if not self.engine.up:
-            self.come_up()
+            self.come_up(NEXT_HOPS)
         for _ in range(20):
             self.tell()
             while self.engine.commands:
                 self.read_prefix()
             self.ping()
             self.receive(self.stream)
-        assert self.engine.rib_of_peer == self.wanted
-        assert all(entry.sent and entry.acknowledged for entry in self.rib.entries().values())
+        carried = {nlri: route for nlri, route in self.wanted.items() if Family.of(nlri) in self.families}
+        assert self.engine.rib_of_peer == carried
+        assert all(entry.acknowledged for entry in self.rib.entries().values())
+        assert {nlri for nlri, entry in self.rib.entries().items() if entry.sent} == set(carried)
         assert set(self.rib.entries()) == set(self.wanted)
         assert self.rib.settled
         assert not self.rib.leaving
@@ -165,9 +176,9 @@ def test_equal_attributes_share_a_line_up_to_its_limit() -> None:
     for number in range(250):
         communities = ((1, 1),) if number % 2 else ()
         rib.want(Route(nlri=IPv4Network((0x0A000000 + 256 * number, 24)), communities=communities))
-    rib.session_up(1)
+    rib.session_up(1, NEXT_HOPS)
     sizes = []
-    while batch := rib.next_batch(LOCAL):
+    while batch := rib.next_batch():
         sizes.append((len(batch.prefixes), batch.route.communities))
     assert BATCH_PREFIXES == 100
     assert sizes == [(100, ()), (100, ((1, 1),)), (25, ()), (25, ((1, 1),))]
@@ -175,25 +186,25 @@ def test_equal_attributes_share_a_line_up_to_its_limit() -> None:
 
 def test_a_refused_command_is_not_repeated_until_something_changes() -> None:
     rib = AdjRibOut(peer=PEER, internal=False, local_asn=1)
-    rib.session_up(1)
+    rib.session_up(1, NEXT_HOPS)
     rib.want(Route(nlri=PREFIXES[0]))
-    batch = rib.next_batch(LOCAL)
+    batch = rib.next_batch()
     assert batch is not None
     rib.answered(batch, False)
     assert rib.refused(PREFIXES[0])
-    assert rib.next_batch(LOCAL) is None
+    assert rib.next_batch() is None
     rib.want(Route(nlri=PREFIXES[0]))
-    assert rib.next_batch(LOCAL) is not None
+    assert rib.next_batch() is not None
 
 
 def test_a_command_that_outlives_two_sessions_brings_nothing_back() -> None:
     """It was told in the first, taken and repeated in the second, and is unwanted when the third comes up."""
     machine = AdjRibOutMachine()
-    machine.come_up()
+    machine.come_up(NEXT_HOPS)
     machine.want(nlri=PREFIXES[0], attributes={})
     machine.tell()
     machine.go_down()
-    machine.come_up()
+    machine.come_up(NEXT_HOPS)
     machine.read_prefix()
     machine.write()
     machine.go_down()
@@ -206,8 +217,20 @@ def test_different_attributes_never_share_a_line(attributes: dict[str, Any]) -> 
     rib = AdjRibOut(peer=PEER, internal=True, local_asn=1)
     rib.want(Route(nlri=PREFIXES[0]))
     rib.want(Route(nlri=PREFIXES[1], **attributes))
-    rib.session_up(1)
-    batches = [rib.next_batch(LOCAL), rib.next_batch(LOCAL)]
+    rib.session_up(1, NEXT_HOPS)
+    batches = [rib.next_batch(), rib.next_batch()]
     assert [batch and batch.prefixes for batch in batches] == [(PREFIXES[0],), (PREFIXES[1],)]
     assert batches[1] is not None
     assert batches[1].route == Route(nlri=PREFIXES[1], **attributes)
+
+
+def test_families_never_share_a_line() -> None:
+    rib = AdjRibOut(peer=PEER, internal=False, local_asn=1)
+    for nlri in (PREFIXES[0], PREFIX6, PREFIXES[1]):
+        rib.want(Route(nlri=nlri))
+    rib.session_up(1, NEXT_HOPS)
+    batches = [rib.next_batch(), rib.next_batch()]
+    assert [batch and (batch.prefixes, batch.next_hop) for batch in batches] == [
+        (tuple(PREFIXES), LOCAL),
+        ((PREFIX6,), IPv6Address("2001:db8::2")),
+    ]

@@ -10,7 +10,8 @@ import pytest
 from announcer.model.bgp import Route
 from announcer.model.steps import Announce, Withdraw
 from bgpd.core import Core, Now
-from bgpd.protocol import WINDOW_LINES, StateChanged
+from bgpd.protocol import WINDOW_LINES, Message, StateChanged
+from bgpd.wire import OPEN
 from tests.bgpd.rig import Rig, eventually, neighbor, states
 
 COUNT = 10_000
@@ -52,6 +53,8 @@ def test_the_window_bounds_what_a_stopped_engine_is_given() -> None:
     for number in range(2000):
         communities = ((number, 1),)
         peer.rib.want(Route(nlri=IPv4Network((0x0A000000 + 256 * number, 24)), communities=communities))
+    offer = bytes(9) + bytes.fromhex("080206010400010001")
+    peer.message(Message(peer.neighbor.address, sent=False, kind=OPEN, size=19 + len(offer), body=offer))
     peer.state_changed(StateChanged(peer.neighbor.address, "up"), now=0.0, wall=0.0)
     assert core.commands(now).count(b"\n") == WINDOW_LINES == core.owed
     assert core.commands(now) == b""

@@ -18,7 +18,7 @@ from bgpd.tcpstat import Drops, parse_drops, read_drops
 PLAIN = Neighbor(name="r", address=IPv4Address("10.0.0.1"), peer_asn=2, local_asn=1)
 SIGNED = msgspec.structs.replace(PLAIN, password=Password("canary"))
 GTSM = msgspec.structs.replace(PLAIN, ttl_security=True)
-SOCKET = TcpSocket(identity=b"", inode=1, acked=0, established=False, retransmits=1)
+SOCKET = TcpSocket(family=2, identity=b"", inode=1, acked=0, established=False, retransmits=1)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from announcer.model.bgp import Route
 from announcer.model.errors import TargetError
+from announcer.model.net import Family
 from bgpd.commands import Batch, Command, EndOfRibCommand, Ping
 from bgpd.protocol import MAX_LINE_BYTES, Answered, Dialogue, FsmChanged, Message, StateChanged
 
@@ -60,7 +61,9 @@ def test_every_attribute_has_its_words() -> None:
 
 
 def test_end_of_rib_has_its_words() -> None:
-    assert EndOfRibCommand(PEER, 1).line() == b"neighbor 10.0.0.1 announce eor ipv4 unicast\n"
+    for family in Family:
+        line = f"neighbor 10.0.0.1 announce eor {family.value} unicast\n"
+        assert EndOfRibCommand(PEER, family, 1).line() == line.encode()
 
 
 @given(answers=st.lists(st.booleans(), max_size=60), data=st.data())
@@ -89,7 +92,11 @@ def test_answers_match_in_order_however_they_are_cut(answers: list[bool], data: 
 def test_the_window_and_barriers_hold(actions: list[str]) -> None:
     dialogue = Dialogue(window=5, now=0)
     owed: list[object] = []
-    commands: dict[str, Command] = {"give": batch(), "ping": Ping(), "end of rib": EndOfRibCommand(PEER, 1)}
+    commands: dict[str, Command] = {
+        "give": batch(),
+        "ping": Ping(),
+        "end of rib": EndOfRibCommand(PEER, Family.IPV4, 1),
+    }
     for action in actions:
         if action == "answer":
             if owed:

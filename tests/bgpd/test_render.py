@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from announcer.model.bgp import Neighbor, Password
+from announcer.model.net import Family
 from bgpd.engine import validate
-from bgpd.render import environment, neighbor_problems, render
+from bgpd.problems import neighbor_problems
+from bgpd.render import environment, render
 
 _READ = """
 import json, sys
@@ -57,7 +59,15 @@ FAR = Neighbor(
     multihop=True,
 )
 NEAR = msgspec.structs.replace(FAR, name="tor-c", address=IPv4Address("192.168.1.13"), multihop=False)
-ALL = [FULL, PLAIN, FAR, NEAR]
+SIX = msgspec.structs.replace(
+    FULL,
+    name="tor-d",
+    address=IPv6Address("2001:db8::1"),
+    local_address=IPv6Address("2001:db8::2"),
+    families=tuple(Family),
+)
+BOTH = msgspec.structs.replace(PLAIN, name="tor-e", address=IPv4Address("192.168.1.14"), families=tuple(Family))
+ALL = [FULL, PLAIN, FAR, NEAR, SIX, BOTH]
 VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -132,8 +142,9 @@ def test_names_are_not_in_it() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"address": IPv6Address("2001:db8::1")}, "IPv6"),
-        ({"router_id": IPv6Address("2001:db8::1")}, "IPv6"),
+        ({"address": IPv6Address("fe80::1")}, "link-local"),
+        ({"local_address": IPv6Address("2001:db8::1")}, "not of one family"),
+        ({"router_id": IPv6Address("2001:db8::1")}, "RFC 6286"),
         ({"router_id": IPv4Address("0.0.0.0")}, "RFC 6286"),
         ({"port": 0}, "port 0"),
         ({"port": 65536}, "port 65536"),

@@ -20,11 +20,16 @@ _WELL_KNOWN = {
 
 _CONFIGURATION = """\
 log "{folder}/bird.log" all;
-router id {address};
+router id {router_id};
 protocol device {{ scan time 10; }}
 protocol kernel {{
     learn {learn};
     ipv4 {{ import all; export where source = RTS_BGP; }};
+    merge paths on limit 64;
+}}
+protocol kernel {{
+    learn {learn};
+    ipv6 {{ import all; export where source = RTS_BGP; }};
     merge paths on limit 64;
 }}
 template bgp node {{
@@ -34,8 +39,7 @@ template bgp node {{
     strict bind on;
     ttl security {ttl_security};
 {password}    debug {{ states, events, routes }};
-    ipv4 {{ import all; export none; }};
-}}
+{channels}}}
 """
 
 
@@ -57,7 +61,7 @@ class BirdRouter(Router):
 
     def rib(self) -> Rib:
         """Return the routes that BIRD holds from its BGP neighbors."""
-        peers = {node.name: str(node.address) for node in self.plan.nodes}
+        peers = {node.name: str(self.plan.node_end(node)) for node in self.plan.nodes}
         return parse_rib(self._ask("show route where source = RTS_BGP all"), peers)
 
     @property
@@ -72,12 +76,18 @@ def render(plan: Plan, folder: str) -> str:
     """Return BIRD's configuration: one session for every node, each under the node's name."""
 
     def session(node: NodePlan) -> str:
-        return f"protocol bgp {node.name} from node {{ neighbor {node.address} as {plan.node_asn}; }}\n"
+        return f"protocol bgp {node.name} from node {{ neighbor {plan.node_end(node)} as {plan.node_asn}; }}\n"
+
+    def channel(family: str) -> str:
+        extended = "extended next hop on; " if family == "ipv4" and options.ipv6_next_hop else ""
+        return f"    {family} {{ import all; export none; {extended}}};\n"
 
     options = plan.session
     head = _CONFIGURATION.format(
         folder=folder,
-        address=plan.router_address,
+        router_id=plan.router_address,
+        address=plan.router_end,
+        channels="".join(map(channel, options.families)),
         asn=plan.router_asn,
         # The next hop of a neighbor that is further away is looked up among the routes that the kernel was given.
         learn="on" if options.multihop else "off",

@@ -24,14 +24,18 @@ log file {folder}/frr.log informational
 router bgp {asn}
  bgp router-id {address}
  no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
  no bgp network import-check
  no bgp suppress-duplicates
  bgp bestpath as-path multipath-relax
-{neighbors} address-family ipv4 unicast
+{neighbors}{families}exit
+"""
+
+_FAMILY = """\
+ address-family {family} unicast
   maximum-paths 64
   maximum-paths ibgp 64
- exit-address-family
-exit
+{activated} exit-address-family
 """
 
 
@@ -49,7 +53,7 @@ class FrrRouter(Router):
         zebra = self._daemon("zebra")
         # bgpd looks for zebra once and then only every 10 s; without it nothing reaches the FIB.
         until(lambda: _accepts(self.folder / "zserv.api"), "zebra's socket")
-        return [zebra, self._daemon("bgpd", "--listenon", str(self.plan.router_address))]
+        return [zebra, self._daemon("bgpd", "--listenon", str(self.plan.router_end))]
 
     def _daemon(self, name: str, *more: str) -> Process:
         folder = self.folder
@@ -69,7 +73,10 @@ class FrrRouter(Router):
 
     def rib(self) -> Rib:
         """Return the routes that FRR holds from its BGP neighbors."""
-        return parse_rib(json.loads(self._vtysh("show bgp ipv4 unicast json detail")))
+        found: dict[str, tuple[RibPath, ...]] = {}
+        for family in ("ipv4", "ipv6"):
+            found |= parse_rib(json.loads(self._vtysh(f"show bgp {family} unicast json detail")))
+        return found
 
     def _vtysh(self, command: str, *, check: bool = True) -> str:
         folder = str(self.folder)
@@ -90,10 +97,21 @@ def render(plan: Plan, folder: str) -> str:
         lines += ["ebgp-multihop 255"] if options.multihop else []
         lines += ["ttl-security hops 1"] if plan.ttl_security else []
         lines += [f"password {options.password}"] if options.password else []
-        return "".join(f" neighbor {node.address} {line}\n" for line in lines)
+        lines += ["capability extended-nexthop"] if options.ipv6_next_hop else []
+        return "".join(f" neighbor {plan.node_end(node)} {line}\n" for line in lines)
+
+    def family(name: str) -> str:
+        activated = "".join(f"  neighbor {plan.node_end(node)} activate\n" for node in plan.nodes)
+        return _FAMILY.format(family=name, activated=activated)
 
     neighbors = "".join(map(neighbor, plan.nodes))
-    return _CONFIGURATION.format(folder=folder, address=plan.router_address, asn=plan.router_asn, neighbors=neighbors)
+    return _CONFIGURATION.format(
+        folder=folder,
+        address=plan.router_address,
+        asn=plan.router_asn,
+        neighbors=neighbors,
+        families="".join(map(family, plan.session.families)),
+    )
 
 
 def parse_rib(table: dict[str, Any]) -> Rib:

@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 from tests.lab import network
 from tests.lab.bird import BirdRouter
 from tests.lab.frr import FrrRouter
+from tests.lab.gobgp import GobgpRouter
 from tests.lab.host import Host, Process
 from tests.lab.plan import HTTP_PORT, UDP_PORT, NodePlan, Plan, PodPlan, SessionOptions, make_plan
 from tests.lab.poll import LabError
@@ -25,8 +26,10 @@ from tests.lab.registry import RUN_FOLDER, Registry
 from tests.lab.router import Router
 
 H = TypeVar("H", bound=Host)
-RouterKind = Literal["bird", "frr"]
-_ROUTERS: dict[RouterKind, type[Router]] = {"bird": BirdRouter, "frr": FrrRouter}
+RouterKind = Literal["bird", "frr", "gobgp"]
+#: Those that put their routes into the kernel, so that packets follow them.
+FORWARDING_ROUTERS: tuple[RouterKind, ...] = ("bird", "frr")
+_ROUTERS: dict[RouterKind, type[Router]] = {"bird": BirdRouter, "frr": FrrRouter, "gobgp": GobgpRouter}
 _HERE = Path(__file__).parent
 DEFAULT_SESSION = SessionOptions()
 
@@ -42,6 +45,11 @@ class Pod(Host):
         """The pod's address."""
         return str(self.plan.address)
 
+    @property
+    def address6(self) -> str:
+        """The pod's IPv6 address."""
+        return str(self.plan.address6)
+
 
 class Node(Host):
     """A node, with a place for the agent's state and a BPF file system of its own."""
@@ -55,9 +63,19 @@ class Node(Host):
         return str(self.plan.address)
 
     @property
+    def address6(self) -> str:
+        """The same for IPv6."""
+        return str(self.plan.address6)
+
+    @property
     def pod_cidr(self) -> str:
         """The prefix of the node's pods."""
         return str(self.plan.pod_cidr)
+
+    @property
+    def pod_cidr6(self) -> str:
+        """The same for IPv6."""
+        return str(self.plan.pod_cidr6)
 
     @property
     def state_dir(self) -> Path:
@@ -96,7 +114,7 @@ class Lab:
         self.plan: Plan = make_plan(nodes, pods, router_address, router_asn, node_asn, session)
         self.id = secrets.token_hex(3)
         self.folder = RUN_FOLDER / self.id
-        self._kind = router
+        self.kind: RouterKind = router
         self._registry = Registry(self.id)
         self._reaper: subprocess.Popen[bytes] | None = None
         self._kept = False
@@ -181,7 +199,7 @@ class Lab:
 
     def _make_hosts(self) -> None:
         self.client = self._host(Host, "client")
-        self.router = self._host(_ROUTERS[self._kind], "router")
+        self.router = self._host(_ROUTERS[self.kind], "router")
         self.nodes = tuple(map(self._node, self.plan.nodes))
 
     def _host(self, kind: type[H], name: str) -> H:

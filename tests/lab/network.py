@@ -20,10 +20,13 @@ from pathlib import Path
 
 from tests.lab.plan import (
     CLIENT_ADDRESS,
+    CLIENT_ADDRESS6,
     CLIENT_GATEWAY,
+    CLIENT_GATEWAY6,
     CLIENT_PREFIX_LENGTH,
     EDGE_MTU,
     LAN_MTU,
+    PREFIX_LENGTH6,
     NodePlan,
     Plan,
     PodPlan,
@@ -38,9 +41,11 @@ _ROUTING = {
     "net/ipv4/conf/*/rp_filter": "0",
     "net/ipv4/conf/*/send_redirects": "0",
     "net/ipv4/conf/*/accept_redirects": "0",
+    "net/ipv6/conf/all/forwarding": "1",
+    "net/ipv6/conf/*/accept_redirects": "0",
 }
 # Without layer 4 in the hash, one client address would always meet the same node.
-_ECMP = {"net/ipv4/fib_multipath_hash_policy": "1"}
+_ECMP = {"net/ipv4/fib_multipath_hash_policy": "1", "net/ipv6/fib_multipath_hash_policy": "1"}
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,10 @@ def _client() -> HostSetup:
     ip = (
         "link set lo up",
         f"addr add {CLIENT_ADDRESS}/{CLIENT_PREFIX_LENGTH} dev {UPLINK}",
+        f"addr add {CLIENT_ADDRESS6}/{PREFIX_LENGTH6} dev {UPLINK} nodad",
         f"link set {UPLINK} up",
         f"route add default via {CLIENT_GATEWAY}",
+        f"route add default via {CLIENT_GATEWAY6}",
     )
     return HostSetup("client", ip, {}, (UPLINK,))
 
@@ -107,9 +114,11 @@ def _router(plan: Plan) -> HostSetup:
     ip = [
         "link set lo up",
         f"addr add {CLIENT_GATEWAY}/{CLIENT_PREFIX_LENGTH} dev {CLIENT_DEVICE}",
+        f"addr add {CLIENT_GATEWAY6}/{PREFIX_LENGTH6} dev {CLIENT_DEVICE} nodad",
         f"link set {CLIENT_DEVICE} up",
         f"link add {LAN_BRIDGE} mtu {LAN_MTU} type bridge stp_state 0 forward_delay 0",
         f"addr add {plan.router_address}/{plan.lan.prefixlen} dev {LAN_BRIDGE}",
+        f"addr add {plan.router_address6}/{plan.lan6.prefixlen} dev {LAN_BRIDGE} nodad",
         f"link set {LAN_BRIDGE} up",
         *(f"link set {port} master {LAN_BRIDGE} up" for port in ports),
     ]
@@ -120,16 +129,21 @@ def _node(plan: Plan, node: NodePlan) -> HostSetup:
     ip = [
         "link set lo up",
         f"addr add {node.address}/{plan.lan.prefixlen} dev {UPLINK}",
+        f"addr add {node.address6}/{plan.lan6.prefixlen} dev {UPLINK} nodad",
         f"link set {UPLINK} up",
         f"route add default via {plan.router_address}",
+        f"route add default via {plan.router_address6}",
         # An address of the Pod CIDR that no pod has must end here; along the default route it would come back for ever.
         f"route add unreachable {node.pod_cidr}",
+        f"route add unreachable {node.pod_cidr6}",
     ]
     for pod in node.pods:
         ip += [
             f"addr add {node.pod_gateway}/32 dev {pod.host_device}",
+            f"addr add {node.pod_gateway6}/128 dev {pod.host_device} nodad",
             f"link set {pod.host_device} up",
             f"route add {pod.address}/32 dev {pod.host_device}",
+            f"route add {pod.address6}/128 dev {pod.host_device}",
         ]
     return HostSetup(node.name, tuple(ip), _ROUTING, (UPLINK, *(pod.host_device for pod in node.pods)))
 
@@ -138,8 +152,11 @@ def _pod(node: NodePlan, pod: PodPlan) -> HostSetup:
     ip = (
         "link set lo up",
         f"addr add {pod.address}/32 dev {UPLINK}",
+        f"addr add {pod.address6}/128 dev {UPLINK} nodad",
         f"link set {UPLINK} up",
         f"route add {node.pod_gateway}/32 dev {UPLINK} scope link",
         f"route add default via {node.pod_gateway}",
+        f"route add {node.pod_gateway6}/128 dev {UPLINK}",
+        f"route add default via {node.pod_gateway6}",
     )
     return HostSetup(pod.name, ip, {}, (UPLINK,))

@@ -69,8 +69,11 @@ class Router(Host, abc.ABC):
 
     def fib(self) -> dict[str, frozenset[str]]:
         """Return the kernel's routes that go through a next hop: prefix to the set of next hops."""
-        routes = json.loads(self.run(["ip", "-j", "route", "show", "table", "main"]).stdout)
-        return {_prefix(route["dst"]): hops for route in routes if (hops := _next_hops(route))}
+        found: dict[str, frozenset[str]] = {}
+        for family in ("-4", "-6"):
+            routes = json.loads(self.run(["ip", family, "-j", "route", "show", "table", "main"]).stdout)
+            found |= {_prefix(route["dst"], family): hops for route in routes if (hops := _next_hops(route))}
+        return found
 
     def _listens(self) -> bool:
         return "LISTEN" in self.run(["ss", "-Htln", "sport", "=", ":179"]).stdout
@@ -93,16 +96,16 @@ class Router(Host, abc.ABC):
     def _answers(self) -> bool: ...
 
 
-def _prefix(destination: str) -> str:
-    """Write a prefix in full; iproute2 leaves out /32 and calls 0.0.0.0/0 ``default``."""
+def _prefix(destination: str, family: str) -> str:
+    """Write a prefix in full; iproute2 leaves out the length of one address and calls 0.0.0.0/0 ``default``."""
     if destination == "default":
-        return "0.0.0.0/0"
-    return destination if "/" in destination else f"{destination}/32"
+        return "0.0.0.0/0" if family == "-4" else "::/0"
+    return destination if "/" in destination else f"{destination}/{32 if family == '-4' else 128}"
 
 
 def _next_hops(route: dict[str, Any]) -> frozenset[str]:
     hops = route.get("nexthops", [route])
-    return frozenset(hop["gateway"] for hop in hops if "gateway" in hop)
+    return frozenset(hop.get("gateway") or hop["via"]["host"] for hop in hops if "gateway" in hop or "via" in hop)
 
 
 def ordered(rib: Mapping[str, list[RibPath]]) -> Rib:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import get_args
 
 import pytest
 
 from tests.lab import Host, Lab, LabError, Node, pod_server, send, until
 from tests.lab.journal import RouteJournal
-from tests.lab.lab import RouterKind
+from tests.lab.lab import FORWARDING_ROUTERS, RouterKind
 from tests.lab.speaker import start_speaker
 from tests.lab.traffic import SteadyTraffic
 
@@ -31,7 +30,7 @@ print(len(s.recv(4096)))
 """
 
 
-@pytest.fixture(params=get_args(RouterKind))
+@pytest.fixture(params=FORWARDING_ROUTERS)
 def router(request: pytest.FixtureRequest) -> RouterKind:
     kind: RouterKind = request.param
     return kind

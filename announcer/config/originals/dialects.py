@@ -42,7 +42,7 @@ _PEER = {
     **dict.fromkeys(("node-selectors", "password"), _ALWAYS),
     "source-address": 11,
     **dict.fromkeys(("keepalive-time", "ebgp-multihop", "bfd-profile"), 12),
-    **dict.fromkeys(("password-secret", "ttl-security", "graceful-restart", "passive"), NEVER),
+    **dict.fromkeys(("password-secret", "ttl-security", "graceful-restart", "families", "passive"), NEVER),
 }
 _POOL = {
     **dict.fromkeys(("name", "protocol", "addresses", "auto-assign", "avoid-buggy-ips", "bgp-advertisements"), _ALWAYS),

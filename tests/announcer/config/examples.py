@@ -103,7 +103,6 @@ PEER_RULES = [
         Rule(f"{key} refused", peer(""), peer(f"{key}: 1 # <-"), f"peers[0].{key}", f'"{key}" is not served: {why}', do)
         for key, why, do in (
             ("bfd-profile", "the BGP engine has no BFD", "a shorter hold-time"),
-            ("families", "the address families of a session cannot be chosen", "remove it"),
             ("connect-port", "the port of the peer has another name here", '"peer-port"'),
         )
     ),
@@ -125,7 +124,8 @@ PEER_RULES = [
             ("2001:db8::1", "2001:db8::g", "is not an IP address", ""),
             ("10.0.0.2", "010.0.0.2", "is not an IP address", "write 10.0.0.2"),
             ("10.0.0.2", "10.0.0.0/24", "is a prefix", "without its length"),
-            ("fe80::1", '"fe80::1%eth0"', "has a zone", "without one"),
+            ("fd00::1", '"fe80::1%eth0"', "has a zone", "without one"),
+            ("fd00::1", "fe80::1", "is link-local, so it needs a zone", "global or unique local"),
             ("127.0.0.1", "0.0.0.0", "is not the address of a host", "one machine"),
             ("10.0.0.2", "224.0.0.1", "is not the address of a host", "one machine"),
             ("10.0.0.2", "[10.0.0.2]", "must be a single value, not a list", ""),

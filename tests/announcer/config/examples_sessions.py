@@ -125,6 +125,22 @@ SESSION_RULES = [
         '"254" is neither true nor false',
         "write true or false",
     ),
+    *(
+        _rule(f"families {bad}", f"families: {good}", f"families: {bad} # <-", key, why, do)
+        for good, bad, key, why, do in (
+            (
+                "[ipv4]",
+                "ipv4",
+                "families",
+                "must be a list of families, not a single value",
+                'begin each item with "- "',
+            ),
+            ("[ipv6, ipv4]", "[ipv4, ipv5]", "families[1]", '"ipv5" is not an address family', "write ipv4 or ipv6"),
+            ("[ipv6]", "[IPv6]", "families[0]", '"IPv6" is not an address family', "write ipv4 or ipv6"),
+            ("[ipv4, ipv6]", "[ipv6, ipv6]", "families[1]", "ipv6 stands there twice", "remove one of the two"),
+            ("[ipv4]", "[]", "families", "carries nothing", "name ipv4 or ipv6"),
+        )
+    ),
     _rule("passive", "passive: false", "passive: true # <-", "passive", "is not served: the engine would", "remove it"),
     _rule(
         "passive is a truth", "passive: no", 'passive: "no" # <-', "passive", "neither true nor false", "without quotes"

@@ -108,7 +108,7 @@ def test_external_peers_get_no_local_preference() -> None:
     assert decide(seen).shed[PEER][ROUTE] == msgspec.structs.replace(MARKED, local_pref=None)
 
 
-def _rib(route: Route, **fields: bool) -> dict[IPNetwork, RibEntry]:
+def _rib(route: Route, **fields: Any) -> dict[IPNetwork, RibEntry]:
     return {ROUTE: RibEntry(route=route, acknowledged=True, **fields)}
 
 

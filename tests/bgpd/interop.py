@@ -142,12 +142,13 @@ def interop(
     """
     host: Host = lab.pods[0] if behind else lab.nodes[0]
     plan = lab.pods[0].plan if behind else lab.nodes[0].plan
+    defaults: dict[str, object] = {"transport": lab.plan.session.transport, "families": lab.plan.session.families}
     routed = dataclasses.replace(
         lab.plan,
         node_asn=asn,
         router_asn=router_asn,
         nodes=(dataclasses.replace(lab.plan.nodes[0], address=plan.address, address6=plan.address6),),
-        session=SessionOptions(**session),  # type: ignore[arg-type]
+        session=SessionOptions(**defaults | session),  # type: ignore[arg-type]
     )
     lab.router.stop()
     lab.router.configure(routed)
@@ -168,12 +169,13 @@ def neighbor(
     name: str = "r",
     asn: int = 64512,
     router_asn: int = ROUTER_ASN,
-    transport: str = "ipv4",
+    transport: str = "",
     **more: object,
 ) -> Neighbor:
     """The lab's router. With GTSM on eBGP, as the product has it by default."""
     options: dict[str, object] = {"hold_time": 30, "ttl_security": asn != router_asn} | more
-    address = lab.plan.router_address if transport == "ipv4" else lab.plan.router_address6
+    over_ipv4 = (transport or lab.plan.session.transport) == "ipv4"
+    address = lab.plan.router_address if over_ipv4 else lab.plan.router_address6
     return Neighbor(
         name=name, address=address, peer_asn=router_asn, local_asn=asn, **options  # type: ignore[arg-type]
     )  # fmt: skip

@@ -1,4 +1,6 @@
-"""TCP-MD5, GTSM and multihop against a BIRD and an FRR: right, wrong and missing on either side, and what is said.
+"""TCP-MD5, GTSM and multihop against BIRD, FRR and GoBGP: right, wrong and missing on either side, and what is said.
+
+With GoBGP everything goes over IPv6.
 
 Every refusal is shown against the same router with the same lab, where the right options bring the session up.
 """
@@ -15,19 +17,25 @@ import pytest
 from announcer.model.bgp import Password, PeerState
 from announcer.model.steps import Announce
 from tests.bgpd.interop import Interop, interop, neighbor, route
-from tests.lab import Lab, until
+from tests.lab import Lab, SessionOptions, until
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
-VIP = "203.0.113.10/32"
+VIP, VIP6 = "203.0.113.10/32", "2001:db8:203::10/128"
 SECRET = "canary-8fK#;{}\\x"
 OTHER = "canary-other-2Qz"
 
 
-@pytest.fixture(scope="module", params=["bird", "frr"])
+OVER_IPV6 = SessionOptions(transport="ipv6", families=("ipv6",))
+
+
+@pytest.fixture(scope="module", params=["bird", "frr", "gobgp"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with Lab(request.param, nodes=1, pods=1) as made:
-        made.router.run(["ip", "route", "add", made.nodes[0].pod_cidr, "via", made.nodes[0].address])
+    session = OVER_IPV6 if request.param == "gobgp" else SessionOptions()
+    with Lab(request.param, nodes=1, pods=1, session=session) as made:
+        node = made.nodes[0]
+        made.router.run(["ip", "route", "add", node.pod_cidr, "via", node.address])
+        made.router.run(["ip", "route", "add", node.pod_cidr6, "via", node.address6])
         yield made
 
 
@@ -40,8 +48,9 @@ def says(made: Interop, words: str) -> str:
 
 def deliver(made: Interop) -> None:
     """The session works: a route arrives."""
-    made.apply(Announce(lane="x", peer="r", route=route(VIP)))
-    until(lambda: VIP in made.router.rib(), "the router has the route")
+    vip = VIP6 if made.lab.plan.session == OVER_IPV6 else VIP
+    made.apply(Announce(lane="x", peer="r", route=route(vip)))
+    until(lambda: vip in made.router.rib(), "the router has the route")
 
 
 @pytest.mark.parametrize("internal", [False, True], ids=["ebgp", "ibgp"])
@@ -76,7 +85,7 @@ def test_a_password_on_their_side_only(lab: Lab) -> None:
     with interop(lab, password=OTHER) as made:
         made.configure(neighbor(lab))
         says(made, "TCP-MD5 password")
-        assert made.router.sessions() == {lab.nodes[0].address: "Active"}
+        assert made.router.sessions() == {made.local: "Active"}
 
 
 def test_a_password_that_the_router_changes_under_a_session(lab: Lab) -> None:
@@ -124,7 +133,7 @@ def test_a_direct_session_does_not_leave_its_link(lab: Lab) -> None:
     with interop(lab, behind=True, multihop=True) as made:
         made.configure(neighbor(lab, ttl_security=False, multihop=False))
         says(made, "multihop")
-        assert made.router.sessions() == {lab.pods[0].address: "Active"}
+        assert made.router.sessions() == {made.local: "Active"}
 
 
 def test_the_password_is_nowhere_but_in_the_configuration(lab: Lab) -> None:

@@ -34,7 +34,7 @@ class Batch(msgspec.Struct, frozen=True):
     def line(self) -> bytes:
         """The command as the engine reads it."""
         words = [f"neighbor {self.peer}", "withdraw" if self.withdraw else "announce"]
-        words.append(f"attributes next-hop {self.next_hop} origin igp")
+        words.append(f"attributes next-hop {self.next_hop} origin {self.route.origin}")
         words += self._attributes()
         words.append("nlri " + " ".join(map(str, self.prefixes)))
         return " ".join(words).encode() + b"\n"

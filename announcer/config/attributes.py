@@ -9,11 +9,11 @@ import msgspec
 
 from announcer.config.communities import Aliases, large_community, named_community
 from announcer.config.names import PeerNames
-from announcer.config.scalars import whole
+from announcer.config.scalars import text, whole
 from announcer.config.types import Advertisement
-from announcer.config.walk import At, Fields
-from announcer.model.bgp import Community
-from announcer.yamltree import Node
+from announcer.config.walk import At, Fields, WrongValue
+from announcer.model.bgp import Community, Origin
+from announcer.yamltree import Node, shown
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ MAX_COMMUNITIES = 63
 #: A longer AS_PATH makes no difference anywhere, and some routers refuse very long ones.
 MAX_PREPEND = 10
 
-ATTRIBUTE_KEYS = ("localpref", "communities", "large-communities", "med", "as-path-prepend", "peers")
+ATTRIBUTE_KEYS = ("localpref", "communities", "large-communities", "med", "as-path-prepend", "origin", "peers")
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -42,8 +42,17 @@ def read_attributes(fields: Fields, known: Known) -> Advertisement:
         large_communities=tuple(sorted(large)),
         med=fields.read("med", number, None),
         prepend=fields.read("as-path-prepend", whole(0, MAX_PREPEND, 1), 0),
+        origin=fields.read("origin", _origin, Origin.IGP),
         peers=_peers(fields.at("peers"), known.peers),
     )
+
+
+def _origin(node: Node) -> Origin:
+    word = text(node)
+    try:
+        return Origin(word)
+    except ValueError:
+        raise WrongValue(f'"{shown(word)}" is not an origin', "write igp or incomplete") from None
 
 
 def _communities(at: At | None, aliases: Aliases) -> tuple[Community, ...]:

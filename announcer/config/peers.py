@@ -11,7 +11,7 @@ from announcer.config.scalars import address, asn, router_id, whole
 from announcer.config.selectors import node_selectors
 from announcer.config.sessions import read_session
 from announcer.config.types import PeerConfig
-from announcer.config.walk import At, Keys
+from announcer.config.walk import At, Fields, Keys
 from announcer.yamltree import YamlList, is_null
 
 KEYS = Keys(
@@ -20,6 +20,7 @@ KEYS = Keys(
         "peer-asn",
         "my-asn",
         "peer-port",
+        "connect-port",
         "hold-time",
         "keepalive-time",
         "router-id",
@@ -35,7 +36,6 @@ KEYS = Keys(
     ),
     refused={
         "bfd-profile": ("the BGP engine has no BFD", "remove it; a shorter hold-time notices a dead peer sooner"),
-        "connect-port": ("the port of the peer has another name here", 'write "peer-port"'),
     },
 )
 
@@ -59,8 +59,7 @@ def _peer(at: At) -> PeerConfig | None:
     where = fields.need("peer-address", address, "10.0.0.1")
     peer_asn = fields.need("peer-asn", asn, "64512")
     my_asn = fields.need("my-asn", asn, "64512")
-    # 0 means the default in the dialect.
-    port = fields.read("peer-port", whole(0, 65535, 179), 0) or 179
+    port = _port(fields)
     identifier = fields.read("router-id", router_id, None)
     options = read_session(fields, where, internal=peer_asn == my_asn if peer_asn and my_asn else None)
     selectors = node_selectors(fields.at("node-selectors"))
@@ -76,6 +75,17 @@ def _peer(at: At) -> PeerConfig | None:
         node_selectors=selectors,
         **msgspec.structs.asdict(options),
     )
+
+
+def _port(fields: Fields) -> int:
+    """The port that this node connects to. ``connect-port`` is another name of ``peer-port``, where 0 means 179."""
+    named = fields.read("peer-port", whole(0, 65535, 179), 0)
+    port = fields.read("connect-port", whole(1, 65535, 179), 0)
+    first, second = fields.at("peer-port"), fields.at("connect-port")
+    if first is not None and second is not None and named and port and named != port:
+        problem = f'{port} contradicts "peer-port" in line {first.node.line}: both are the port that is connected to'
+        second.wrong(problem, "remove one of the two")
+    return port or named or 179
 
 
 def _refuse_duplicates(found: Sequence[tuple[At, PeerConfig]]) -> None:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from announcer.model.bgp import Community, LargeCommunity, Password
+from announcer.model.bgp import Community, LargeCommunity, Origin, Password
 from announcer.model.net import Family, IPAddress
 
 
@@ -141,6 +141,7 @@ class Advertisement(msgspec.Struct, frozen=True, kw_only=True):
     large_communities: tuple[LargeCommunity, ...] = ()
     med: int | None = None
     prepend: int = 0
+    origin: Origin = Origin.IGP
     peers: tuple[str, ...] = ()
     node_selectors: tuple[NodeSelector, ...] = ()
 

@@ -8,6 +8,7 @@ from announcer.config.sessions import password_fault
 from announcer.config.types import Config, PeerConfig
 from announcer.model.bgp import Neighbor, Password
 from announcer.model.desired import PeerRefusal, Reason
+from announcer.model.net import IPAddress
 from announcer.model.objects import ObjectKey, Secret
 from announcer.snapshot import Snapshot
 
@@ -16,15 +17,23 @@ def select_neighbors(snapshot: Snapshot, config: Config) -> tuple[tuple[Neighbor
     """The neighbors of this node in order of name, and the peers that it must not talk to.
 
     A list of selectors is an OR, one selector an AND; no list selects every node. A node that no source knows has no
-    labels, so only peers without selectors apply to it. A peer whose password cannot be had is never tried without.
+    labels, so only peers without selectors apply to it. A peer whose password cannot be had is never tried without. Of
+    peers with one address (two ports, or two AS numbers of one router) a node runs the first by name: the engine knows
+    a session by the address of its peer alone.
     """
     labels = snapshot.node.labels if snapshot.node is not None else {}
     chosen: list[Neighbor] = []
     refused: list[PeerRefusal] = []
+    taken: dict[IPAddress, str] = {}
     for peer in sorted(config.peers, key=lambda peer: peer.name):
         if not peer.selects(labels):
             detail = "its node-selectors do not select this node"
             refused.append(PeerRefusal(peer=peer.name, reason=Reason.NOT_SELECTED_FOR_PEER, detail=detail))
+            continue
+        first = taken.setdefault(peer.address, peer.name)
+        if first != peer.name:
+            detail = f"the peer {first} has the same address, and a node can have one session with an address"
+            refused.append(PeerRefusal(peer=peer.name, reason=Reason.PEER_ADDRESS_TAKEN, detail=detail))
             continue
         password = _password(peer, snapshot.config.namespace, snapshot.secrets)
         if isinstance(password, str):

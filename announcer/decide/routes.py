@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from announcer.config.types import Advertisement, Config
-from announcer.model.bgp import Neighbor, Route
+from announcer.model.bgp import Neighbor, Origin, Route
 from announcer.model.desired import DesiredRoute, PodCidrDecision, VipDecision
 from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
 
@@ -81,6 +81,7 @@ def _route(nlri: IPNetwork, advertisement: Advertisement) -> Route:
         large_communities=advertisement.large_communities,
         med=advertisement.med,
         prepend=advertisement.prepend,
+        origin=advertisement.origin,
     )
 
 
@@ -96,6 +97,7 @@ def _merge(one: Route, other: Route) -> Route:
         large_communities=tuple(sorted({*one.large_communities, *other.large_communities})),
         med=None if one.med is None and other.med is None else min(meds),
         prepend=min(one.prepend, other.prepend),
+        origin=one.origin if one.origin is other.origin else Origin.IGP,
     )
 
 

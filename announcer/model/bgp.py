@@ -63,6 +63,13 @@ class Neighbor(msgspec.Struct, frozen=True, kw_only=True, order=True):
         return self.peer_asn == self.local_asn
 
 
+class Origin(StrEnum):
+    """The ORIGIN attribute (RFC 4271 section 5.1.1); routers prefer the first. EGP has no use here."""
+
+    IGP = "igp"
+    INCOMPLETE = "incomplete"
+
+
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of an Adj-RIB-Out: NLRI with its path attributes.
 
@@ -79,6 +86,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     large_communities: tuple[LargeCommunity, ...] = ()
     med: int | None = None
     prepend: int = 0
+    origin: Origin = Origin.IGP
 
 
 class PeerState(StrEnum):

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     NOT_SELECTED_FOR_PEER = "notSelectedForPeer"
     NOT_ADVERTISED = "notAdvertised"
     SECRET_MISSING = "secretMissing"
+    PEER_ADDRESS_TAKEN = "peerAddressTaken"
     CONFIG_INVALID = "configInvalid"
     CONFIG_MISSING = "configMissing"
     SOURCES_NOT_SYNCED = "sourcesNotSynced"

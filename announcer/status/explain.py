@@ -175,6 +175,7 @@ def attributes(route: Route) -> Json:
         "large_communities": [":".join(map(str, large)) for large in route.large_communities],
         "med": route.med,
         "prepend": route.prepend,
+        "origin": route.origin,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+
 import msgspec
 import pytest
 
@@ -9,6 +11,7 @@ from announcer.config.types import Advertisement, Config, NodeSelector, PeerConf
 from announcer.decide import decide
 from announcer.model.bgp import Neighbor, Password, Route
 from announcer.model.desired import Desired, Reason
+from announcer.model.net import Family
 from announcer.model.objects import ObjectKey, Secret
 from announcer.snapshot import ConfigView, Snapshot, take_config
 from tests.announcer.build import config, endpoints, ip, net, node, service, snapshot
@@ -145,3 +148,50 @@ def test_pod_cidrs_that_are_not_advertised_say_so(pod_cidrs: PodCidrs) -> None:
     found = decided(INTERNAL, pod_cidrs=pod_cidrs)
     assert POD_ROUTE not in found.rib["in"]
     assert [decision.reason for decision in found.pod_cidrs] == [Reason.NOT_ADVERTISED]
+
+
+POD_ROUTE6 = ip_network("2001:db8:244:1::/64")
+BOTH = (Family.IPV4, Family.IPV6)
+
+
+def dual_stack(*peers: PeerConfig) -> Desired:
+    whole = Config(peers=peers, pools=config().pools)
+    seen = snapshot(node(pod_cidrs=(POD_ROUTE, POD_ROUTE6)), service(), endpoints("web", "10.244.1.10"))
+    return decide(msgspec.structs.replace(seen, config=take_config(ConfigView(), whole, ())))
+
+
+def test_each_session_gets_the_families_that_it_carries() -> None:
+    both = msgspec.structs.replace(EXTERNAL, families=BOTH)
+    over_ipv6 = PeerConfig(name="six", address=ip_address("2001:db8::1"), peer_asn=64512, my_asn=64512)
+    found = dual_stack(INTERNAL, both, over_ipv6)
+    assert set(found.rib["in"]) == {VIP_ROUTE, POD_ROUTE}
+    assert set(found.rib["ex"]) == {VIP_ROUTE, POD_ROUTE, POD_ROUTE6}
+    assert set(found.rib["six"]) == {POD_ROUTE6}
+    assert [decision.reason for decision in found.pod_cidrs] == [None, None]
+
+
+def test_what_no_session_carries_says_so() -> None:
+    found = dual_stack(INTERNAL)
+    assert [decision.reason for decision in found.pod_cidrs] == [None, Reason.FAMILY_NOT_CARRIED]
+    assert "families" in found.pod_cidrs[1].detail
+    found = dual_stack(msgspec.structs.replace(INTERNAL, families=(Family.IPV6,)))
+    assert [decision.reason for decision in found.pod_cidrs] == [Reason.FAMILY_NOT_CARRIED, None]
+    assert found.vips[ip("203.0.113.1")].reason is Reason.FAMILY_NOT_CARRIED
+    assert set(found.rib["in"]) == {POD_ROUTE6}
+
+
+def test_of_peers_with_one_address_the_first_is_run_and_the_others_say_why_not() -> None:
+    """Elsewhere they may be apart: which node has which labels the file does not say."""
+    again = msgspec.structs.replace(INTERNAL, name="in:1790", port=1790)
+    found = decided(again, EXTERNAL, INTERNAL)
+    assert set(found.neighbors) == {"in", "ex"}
+    (refusal,) = found.refused_peers
+    assert (refusal.peer, refusal.reason) == ("in:1790", Reason.PEER_ADDRESS_TAKEN)
+    elsewhere = msgspec.structs.replace(INTERNAL, node_selectors=(NodeSelector(match_labels={"rack": "b"}),))
+    assert set(decided(again, elsewhere).neighbors) == {"in:1790"}
+
+
+def test_every_peer_may_have_another_local_asn() -> None:
+    wide = msgspec.structs.replace(EXTERNAL, my_asn=4200000001)
+    found = decided(INTERNAL, wide)
+    assert [(n.local_asn, n.internal) for n in found.neighbors.values()] == [(4200000001, False), (64512, True)]

@@ -8,7 +8,7 @@ from announcer.decide import decide
 from announcer.model.bgp import PeerObserved, PeerState, RibEntry, Route
 from announcer.model.desired import Desired
 from announcer.model.lb import Backend, DeviceObserved, Frontend, FrontendKey, Proof
-from announcer.model.net import IPNetwork, Protocol
+from announcer.model.net import Family, IPNetwork, Protocol
 from announcer.model.observed import BgpObserved, DatapathObserved, Observed
 from announcer.model.steps import Announce, AnyStep, EndOfRib, RemoveFrontend, Verify, Withdraw
 from announcer.plan import PlanSettings, next_deadline, plan
@@ -36,6 +36,7 @@ def observed(
     attached: bool = True,
     reachable: bool = True,
     end_of_rib: int = 1,
+    unusable: dict[Family, str] | None = None,
     **fields: object,
 ) -> Observed:
     neighbor = desired().neighbors[PEER]
@@ -45,6 +46,7 @@ def observed(
         session=1,
         end_of_rib=end_of_rib,
         rib=rib or {},
+        unusable=unusable or {},
     )
     device = DeviceObserved(name="eth0", ifindex=2, attached=attached)
     return Observed(
@@ -262,6 +264,10 @@ def test_end_of_rib_waits_for_what_is_under_way_and_not_for_what_never_comes() -
     assert not ends(observed(frontends=served(), rib=announced(sent=False), proof=good(), end_of_rib=0)), "not sent"
     assert ends(observed(frontends=served(), rib=announced(), proof=good(), end_of_rib=0))
     assert not ends(observed(frontends=served(), rib=announced(), proof=good(), end_of_rib=1)), "once a session"
+    held_back = observed(
+        frontends=served(), rib=announced(sent=False), proof=good(), end_of_rib=0, unusable={Family.IPV4: "not offered"}
+    )
+    assert ends(held_back), "what the session cannot carry is not waited for"
     assert not ends(observed(frontends=served(), proof=young, end_of_rib=0))
     assert ends(observed(frontends=served(), proof=old, end_of_rib=0))
 

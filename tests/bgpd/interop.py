@@ -194,6 +194,7 @@ def path_of(peer: PeerObserved, entry: RibEntry, local: str) -> RibPath:
         med=route.med,
         communities=tuple(_community(high, low) for high, low in route.communities),
         large_communities=tuple(":".join(map(str, parts)) for parts in route.large_communities),
+        origin=route.origin,
     )
 
 

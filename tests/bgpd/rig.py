@@ -135,9 +135,9 @@ class Rig:
         assert len(found) == 1, f"{len(found)} ExaBGP processes"
         return found[0]
 
-    def start_bird(self, router: int = 0, *, asn: int = 65000, options: str = "") -> Bird:
-        """Start a BIRD at address ``router``, ready for a session with the speaker."""
-        return Bird(self, router, asn, options)
+    def start_bird(self, router: int = 0, *, asn: int = 65000, local_asn: int = LOCAL_ASN, options: str = "") -> Bird:
+        """Start a BIRD at address ``router``, ready for a session with the speaker as ``local_asn``."""
+        return Bird(self, router, asn, local_asn, options)
 
     def capture(self) -> Capture:
         """Record the BGP traffic from now on."""
@@ -212,7 +212,7 @@ async def _make_client(state_dir: Path) -> SpeakerClient:
 class Bird:
     """A BIRD 2 with one passive BGP neighbor: the speaker."""
 
-    def __init__(self, rig: Rig, router: int, asn: int, options: str) -> None:
+    def __init__(self, rig: Rig, router: int, asn: int, local_asn: int, options: str) -> None:
         self._rig = rig
         self._control = rig.folder / f"bird{router}.ctl"
         self._pid_file = rig.folder / f"bird{router}.pid"
@@ -220,7 +220,7 @@ class Bird:
         address = ROUTER_ADDRESSES[router]
         configuration.write_text(
             f'router id {address};\nlog "{rig.folder}/bird{router}.log" all;\nprotocol device {{}}\n'
-            f"protocol bgp speaker {{\n local {address} as {asn};\n neighbor {SPEAKER_ADDRESS} as {LOCAL_ASN};\n"
+            f"protocol bgp speaker {{\n local {address} as {asn};\n neighbor {SPEAKER_ADDRESS} as {local_asn};\n"
             f" passive; debug all; strict bind;\n {options}\n ipv4 {{ import all; export none; }};\n}}\n"
         )
         rig.in_router(f"bird -c {configuration} -s {self._control} -P {self._pid_file}")

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from announcer.model.bgp import Route
+from announcer.model.bgp import Origin, Route
 from announcer.model.net import Family, IPAddress, IPNetwork
 from bgpd.adj_rib_out import AdjRibOut
 from bgpd.commands import BATCH_PREFIXES
@@ -25,6 +25,7 @@ PREFIXES: list[IPNetwork] = [IPv4Network((0x0A000000 + 256 * number, 24)) for nu
 PREFIX6 = IPv6Network("2001:db8:1::/64")
 ATTRIBUTES: list[dict[str, Any]] = [
     {}, {"communities": ((1, 1),)}, {"large_communities": ((1, 1, 1),)}, {"med": 1}, {"prepend": 1},
+    {"origin": Origin.INCOMPLETE},
 ]  # fmt: skip
 UPDATE_BYTES = 23
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from announcer.model import net as model
-from announcer.model.bgp import Password, PeerObserved
+from announcer.model.bgp import Origin, Password, PeerObserved
 from announcer.model.steps import Announce, Withdraw
 from tests.bgpd.interop import Interop, interop, neighbor, path_of, route
 from tests.lab import Lab, RibPath, until
@@ -32,7 +32,7 @@ ROUTES = [
     route("203.0.113.4/32", med=0),
     route("203.0.113.5/32", med=4294967295),
     route("203.0.113.6/32", prepend=3),
-    route("203.0.113.7/32", local_pref=250),
+    route("203.0.113.7/32", local_pref=250, origin=Origin.INCOMPLETE),
     route("203.0.113.8/32", local_pref=0),
     route("10.244.7.0/24", med=10, prepend=1, local_pref=7, communities=((1, 1),), large_communities=((1, 2, 3),)),
     route("2001:db8:244:7::/64"),

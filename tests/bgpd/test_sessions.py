@@ -227,3 +227,19 @@ def test_one_peer_that_does_not_read_does_not_hold_up_another(rig: Rig) -> None:
     rig.apply(*(announce(nlri, peer) for nlri in routes for peer in ("r1", "r2")))
     rig.wait(lambda seen: all(entry.sent for entry in seen.peers["r2"].rib.values()), 30)
     eventually(lambda: second.count() == 3000)
+
+
+def test_one_speaker_is_another_as_to_each_peer(rig: Rig) -> None:
+    """Internal to one and external to the other, with AS numbers of 2 and of 4 bytes: each gets routes as it should."""
+    wide = 4200000001
+    first, second = rig.start_bird(0, asn=wide, local_asn=wide), rig.start_bird(1, asn=65002, local_asn=65000)
+    rig.configure(neighbor("r1", 0, peer_asn=wide, local_asn=wide), neighbor("r2", 1, peer_asn=65002, local_asn=65000))
+    rig.wait_established("r1", "r2")
+    for peer in ("r1", "r2"):
+        rig.apply(announce(peer=peer, local_pref=250, prepend=1))
+    eventually(lambda: str(VIP) in first.routes() and str(VIP) in second.routes())
+    internal, external = first.routes()[str(VIP)], second.routes()[str(VIP)]
+    assert "BGP.as_path: \n" in internal
+    assert "BGP.local_pref: 250\n" in internal
+    assert "BGP.as_path: 65000 65000\n" in external
+    assert "BGP.local_pref: 100\n" in external, "BIRD's own"

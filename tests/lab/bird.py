@@ -133,4 +133,5 @@ def _path(peer: str, attributes: dict[str, str]) -> RibPath:
         med=number("med"),
         communities=tuple(_WELL_KNOWN.get(pair, pair.strip("()").replace(",", ":")) for pair in pairs),
         large_communities=tuple(":".join(triple) for triple in triples),
+        origin=attributes.get("origin", "").lower(),
     )

@@ -132,4 +132,5 @@ def _path(path: dict[str, Any]) -> RibPath:
         med=path.get("metric"),
         communities=tuple(path.get("community", {}).get("string", "").lower().split()),
         large_communities=tuple(path.get("largeCommunity", {}).get("list", [])),
+        origin=path["origin"].lower(),
     )

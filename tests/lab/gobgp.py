@@ -139,6 +139,7 @@ def _path(path: dict[str, Any]) -> RibPath:
         med=found.get(_MED, {}).get("metric"),
         communities=tuple(map(_community, found.get(_COMMUNITIES, {}).get("communities", ()))),
         large_communities=tuple(map(_large, found.get(_LARGE, {}).get("value", ()))),
+        origin=("igp", "egp", "incomplete")[found[_ORIGIN]["value"]],
     )
 
 

@@ -32,6 +32,7 @@ class RibPath(msgspec.Struct, frozen=True, kw_only=True):
     med: int | None = None
     communities: tuple[str, ...] = ()
     large_communities: tuple[str, ...] = ()
+    origin: str = "igp"
 
 
 class Router(Host, abc.ABC):

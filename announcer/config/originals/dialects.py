@@ -42,7 +42,9 @@ _PEER = {
     **dict.fromkeys(("node-selectors", "password"), _ALWAYS),
     "source-address": 11,
     **dict.fromkeys(("keepalive-time", "ebgp-multihop", "bfd-profile"), 12),
-    **dict.fromkeys(("password-secret", "ttl-security", "graceful-restart", "families", "passive"), NEVER),
+    **dict.fromkeys(
+        ("password-secret", "ttl-security", "graceful-restart", "families", "passive", "connect-port"), NEVER
+    ),
 }
 _POOL = {
     **dict.fromkeys(("name", "protocol", "addresses", "auto-assign", "avoid-buggy-ips", "bgp-advertisements"), _ALWAYS),
@@ -51,7 +53,7 @@ _POOL = {
 _ADVERTISEMENT = {
     **dict.fromkeys(("aggregation-length", "localpref", "communities"), _ALWAYS),
     "aggregation-length-v6": 12,
-    **dict.fromkeys(("med", "as-path-prepend", "large-communities", "peers", "node-selectors"), NEVER),
+    **dict.fromkeys(("med", "as-path-prepend", "origin", "large-communities", "peers", "node-selectors"), NEVER),
 }
 
 #: By kind of map: the keys that Lockstep or an original knows, and the minor version of MetalLB that had each first.

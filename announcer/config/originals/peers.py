@@ -31,6 +31,7 @@ def inspect_peers(root: Here, dialect: Dialect, notes: Notes) -> None:
         _password(peer, dialect, notes)
         _distance(peer, dialect, notes)
         _router_id(peer, dialect, notes)
+        _families(peer, dialect, notes)
     _duplicates(peers, dialect, notes)
     if dialect.minor >= 12:
         _frr_mode(peers, dialect, notes)
@@ -66,6 +67,16 @@ def _router_id(peer: Here, dialect: Dialect, notes: Notes) -> None:
     at = peer.get("router-id")
     if at is not None and ":" in at.text():
         notes.add(at, f"{dialect} took an IPv6 address silently and then used the default router ID")
+
+
+def _families(peer: Here, dialect: Dialect, notes: Notes) -> None:
+    """The native speaker wrote IPv4 routes to every peer, and over IPv6 with a next hop of 16 bytes in a field of 4."""
+    at = peer.get("peer-address")
+    if at is None or ":" not in at.text() or peer.get("families") is not None:
+        return
+    native = " in its native mode" if dialect.minor >= 12 else ""
+    ours = 'Lockstep sends it IPv6 routes; "families: [ipv4, ipv6]" adds IPv4'
+    notes.add(at, f"{dialect}{native} sent this IPv6 peer IPv4 routes that it could not read; {ours}")
 
 
 def _duplicates(peers: list[Here], dialect: Dialect, notes: Notes) -> None:

@@ -12,6 +12,7 @@ from announcer.yamltree import YamlMap, YamlText, plain_value
 
 def inspect_pools(root: Here, dialect: Dialect, notes: Notes) -> None:
     """Remarks about the pools and their advertisements."""
+    has_peers = next(root.items("peers"), None) is not None
     internal = any(peer.text("my-asn") and peer.text("my-asn") == peer.text("peer-asn") for peer in root.items("peers"))
     aliases = {key.text() for key in below.each_key()} if (below := root.get("bgp-communities")) is not None else set()
     pools = [pool for pool in root.items("address-pools") if isinstance(pool.node, YamlMap)]
@@ -24,8 +25,10 @@ def inspect_pools(root: Here, dialect: Dialect, notes: Notes) -> None:
             inspect_addresses(item, dialect, notes)
         ranges.append(read_ranges(pool))
         advertisements = list(pool.items("bgp-advertisements"))
-        if internal and pool.text("protocol") == "bgp":
-            for one in advertisements or [pool]:
+        for one in (advertisements or [pool]) if pool.text("protocol") == "bgp" else []:
+            if has_peers:
+                _origin(one, dialect, notes)
+            if internal:
                 _local_pref(one, dialect, notes)
         for one in advertisements:
             _advertisement(one, ranges[-1], aliases, dialect, notes)
@@ -52,6 +55,14 @@ def _local_pref(at: Here, dialect: Dialect, notes: Notes) -> None:
         f"{dialect}{native} sent LOCAL_PREF 0 to iBGP peers, which loses against the 100 of everybody else; "
         'Lockstep sends 100; "localpref: 0" restores it',
     )
+
+
+def _origin(at: Here, dialect: Dialect, notes: Notes) -> None:
+    """It decides between paths that are equal up to there, so both at once would not share the traffic."""
+    if at.get("origin") is None:
+        native = " in its native mode" if dialect.minor >= 12 else ""
+        text = 'sent ORIGIN incomplete, and Lockstep sends IGP, which wins against it; "origin: incomplete" restores it'
+        notes.add(at.without("origin"), f"{dialect}{native} {text}")
 
 
 def _advertisement(at: Here, ranges: list[Range], aliases: set[str], dialect: Dialect, notes: Notes) -> None:

@@ -101,10 +101,7 @@ PEER_RULES = [
     Rule("my ASN needed", peer(""), peer("", without="my-asn"), "peers[0].my-asn", "is missing", "my-asn: 64512"),
     *(
         Rule(f"{key} refused", peer(""), peer(f"{key}: 1 # <-"), f"peers[0].{key}", f'"{key}" is not served: {why}', do)
-        for key, why, do in (
-            ("bfd-profile", "the BGP engine has no BFD", "a shorter hold-time"),
-            ("connect-port", "the port of the peer has another name here", '"peer-port"'),
-        )
+        for key, why, do in (("bfd-profile", "the BGP engine has no BFD", "a shorter hold-time"),)
     ),
     *(
         Rule(f"{wrong} is no key", peer(""), peer(f"{wrong}: 1 # <-"), f"peers[0].{wrong}", "not a key here", right)

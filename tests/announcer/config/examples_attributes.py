@@ -36,6 +36,13 @@ ATTRIBUTE_RULES = [
     _rule("med range", "med: 4294967295", "med: 4294967296", ".med", "out of range", "from 0 to 4294967295"),
     _rule("prepend", "as-path-prepend: 10", "as-path-prepend: 11", ".as-path-prepend", "out of range", "from 0 to 10"),
     *(
+        _rule(f"origin {bad}", f"origin: {good}", f"origin: {bad}", ".origin", why, "write igp or incomplete")
+        for good, bad, why in (
+            ("igp", "egp", '"egp" is not an origin'),
+            ("incomplete", "IGP", '"IGP" is not an origin'),
+        )
+    ),
+    *(
         _rule(f"large {bad}", f"large-communities: [{good}]", f"large-communities: [{bad}]", key, why, do)
         for key in (".large-communities[0]",)
         for good, bad, why, do in (

@@ -126,6 +126,19 @@ SESSION_RULES = [
         "write true or false",
     ),
     *(
+        _rule(f"connect-port {bad}", good, bad + " # <-", "connect-port", why, do)
+        for good, bad, why, do in (
+            ("connect-port: 1790", "connect-port: 0", "0 is out of range", "from 1 to 65535"),
+            ("peer-port: 0\nconnect-port: 1790", "connect-port: bgp", "is not a whole number", "such as 179"),
+            (
+                "peer-port: 1790\nconnect-port: 1790",
+                "peer-port: 1791\nconnect-port: 1790",
+                '1790 contradicts "peer-port" in line 5',
+                "remove one of the two",
+            ),
+        )
+    ),
+    *(
         _rule(f"families {bad}", f"families: {good}", f"families: {bad} # <-", key, why, do)
         for good, bad, key, why, do in (
             (

@@ -59,7 +59,7 @@ CASES = [
     (peer("bfd-profile: a"), 2, "peers[0].bfd-profile", "took it in FRR mode only", {M12}),
     *(
         (peer(f"{key}: x"), 2, f"peers[0].{key}", REFUSED + "; no original knows it", ALL)
-        for key in ("password-secret", "ttl-security", "graceful-restart", "passive")
+        for key in ("password-secret", "ttl-security", "graceful-restart", "families", "passive", "connect-port")
     ),
     *(
         (peer(f"{key}: x"), 2, f"peers[0].{key}", REFUSED, set())
@@ -72,6 +72,13 @@ CASES = [
     (peer("ttl-security: false"), 2, "peers[0].ebgp-multihop", "with TTL 255 (GTSM)", set()),
     (peer("ebgp-multihop: true"), 2, "peers[0].ebgp-multihop", "Lockstep expects", set()),
     (IBGP, 1, "peers[0].ebgp-multihop", "was always multihop", set()),
+    ("peers:\n- {peer-address: '::1'}", 2, "peers[0].peer-address", "IPv4 routes that it could not read", ALL),
+    ("peers:\n- {peer-address: '::1', families: [ipv6]}", 2, "peers[0].peer-address", "could not read", set()),
+    (peer(""), 2, "peers[0].peer-address", "could not read", set()),
+    (peer("") + pool(""), 4, "address-pools[0].origin", "sent ORIGIN incomplete", ALL),
+    (pool("bgp-advertisements: [{}]"), 2, f"{ADVERTISEMENT}.origin", "sent ORIGIN incomplete", set()),
+    (IBGP + pool("bgp-advertisements: [{}]"), 3, f"{ADVERTISEMENT}.origin", "sent ORIGIN incomplete", ALL),
+    (IBGP + pool("bgp-advertisements: [{origin: incomplete}]"), 3, f"{ADVERTISEMENT}.origin", "ORIGIN inc", set()),
     (IBGP, 1, "peers", "did not enforce the hold time", ALL),
     (IBGP, 1, "pod-cidrs", "never announced the Pod CIDRs", ALL - {Dialect.CILIUM_1_11}),
     (IBGP, 1, "pod-cidrs", "only with bgp-announce-pod-cidr", {Dialect.CILIUM_1_11}),
@@ -97,7 +104,7 @@ CASES = [
     (peer("") + pool(""), 4, "address-pools[0].localpref", "sent LOCAL_PREF 0", set()),
     *(
         (pool(f"bgp-advertisements: [{{{key}: 1}}]"), 2, f"{ADVERTISEMENT}.{key}", REFUSED + "; no original", ALL)
-        for key in ("med", "as-path-prepend", "large-communities", "peers", "node-selectors")
+        for key in ("med", "as-path-prepend", "origin", "large-communities", "peers", "node-selectors")
     ),
     (
         pool("bgp-advertisements: [{aggregation-length-v6: 64}]"),

@@ -13,6 +13,7 @@ from announcer.decide import decide
 from announcer.model.bgp import PeerState
 from announcer.model.desired import Reason
 from announcer.model.lb import Proof
+from announcer.model.net import Family
 from announcer.model.observed import Observed
 from announcer.snapshot import ConfigState, ConfigView, Snapshot
 from announcer.status import page
@@ -53,6 +54,13 @@ REFUSALS: list[tuple[str, Snapshot, Observed, str, Reason]] = [
         observed(),
         WEB,
         Reason.NO_LOCAL_ENDPOINTS,
+    ),
+    (
+        "no session for it",
+        working(),
+        observed(frontends=served(), rib=announced(sent=False), proof=good(), unusable={Family.IPV4: "not offered"}),
+        "203.0.113.1",
+        Reason.FAMILY_NOT_CARRIED,
     ),
     ("no address", snapshot(service(vip=None)), observed(), WEB, Reason.NO_IP_ALLOCATED),
     ("wrong address", snapshot(service(vip="198.18.0.1")), observed(), WEB, Reason.IP_NOT_ALLOWED),

@@ -36,7 +36,7 @@ class Hand:
         self._until = until
         self._kick = kick
         self._lock = asyncio.Lock()
-        self._neighbors = Neighbors(settings, core, link, until)
+        self._neighbors = Neighbors(settings, core, link, until, kick)
         self._closed = False
 
     async def close(self) -> None:

@@ -27,12 +27,15 @@ Until = Callable[[Callable[[], bool], float], Awaitable[bool]]
 class Neighbors:
     """What ExaBGP is configured with."""
 
-    def __init__(self, settings: SpeakerSettings, core: Core, link: Link, until: Until) -> None:
-        """``until(true, seconds)`` waits for the core."""
+    def __init__(
+        self, settings: SpeakerSettings, core: Core, link: Link, until: Until, kick: Callable[[], None]
+    ) -> None:
+        """``until(true, seconds)`` waits for the core; ``kick`` has it look for commands to give."""
         self._settings = settings
         self._core = core
         self._link = link
         self._until = until
+        self._kick = kick
         self._configuring = asyncio.Lock()
         self._router_ids: dict[str, Neighbor] = {}
         self._text = ""
@@ -87,6 +90,7 @@ class Neighbors:
 
     async def _switch(self, neighbors: Sequence[Neighbor], text: str) -> None:
         """Have the engine run the configuration that is in place now."""
+        await self._take_leave(neighbors)
         self._text = text
         was_running = self._link.engine.pid is not None and self._core.engine_ready
         self._core.held = True
@@ -106,6 +110,18 @@ class Neighbors:
             self._core.held = False
         if text and not await self._until(lambda: self._core.engine_ready, _ENGINE_UP_SECONDS):
             raise TargetError("start ExaBGP", detail=self._core.problem or "its helper has not connected yet")
+
+    async def _take_leave(self, neighbors: Sequence[Neighbor]) -> None:
+        """Withdraw everything from peers that are neighbors no longer.
+
+        With graceful restart ExaBGP ends their sessions without a word, and they would keep it for the restart time.
+        """
+        staying = {neighbor.address for neighbor in neighbors}
+        leaving = [peer for peer in self._core.peers.values() if peer.neighbor.address not in staying]
+        for peer in leaving:
+            peer.rib.unwant_all()
+        self._kick()
+        await self._until(lambda: not any(peer.rib.holds_any for peer in leaving), self._settings.exit_deadline)
 
 
 def _with(neighbor: Neighbor, known: Neighbor) -> Neighbor:

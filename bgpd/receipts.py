@@ -26,7 +26,7 @@ class Receipts:
     def __init__(self) -> None:
         """Raises OSError if the kernel has no sock_diag."""
         self._diag = SockDiag()
-        self._sockets: dict[str, tuple[int, TcpSocket]] = {}  # by neighbor name: session, its socket
+        self._sockets: dict[str, tuple[Peer, int, TcpSocket]] = {}  # by neighbor name: of which session of whom
         self._delay = _FIRST_SECONDS
 
     def close(self) -> None:
@@ -36,6 +36,8 @@ class Receipts:
     def collect(self, core: Core, pid: int | None) -> float | None:
         """Ask about every peer that waits. Returns in how many seconds to ask again, None if nobody waits."""
         waiting = [peer for peer in core.peers.values() if peer.awaits_receipt]
+        for name in self._sockets.keys() - core.peers.keys():
+            del self._sockets[name]
         if pid is None or not waiting:
             self._delay = _FIRST_SECONDS
             return None
@@ -65,12 +67,15 @@ class Receipts:
         return changed
 
     def _acked(self, peer: Peer, pid: int) -> int | None:
-        """Found once per session: after the end of it, another socket to the same peer would be the next session's."""
-        session, known = self._sockets.get(peer.neighbor.name, (0, None))
-        if known is not None and session == peer.session:
-            return self._diag.acked(known)
+        """Found once per session: after the end of it, another socket to the same peer would be the next session's.
+
+        A neighbor that was removed and is there again has a first session again, which is another one.
+        """
+        known = self._sockets.get(peer.neighbor.name)
+        if known is not None and known[0] is peer and known[1] == peer.session:
+            return self._diag.acked(known[2])
         found = self._diag.find(pid, peer.neighbor.address, peer.neighbor.port)
         if found is None:
             return None
-        self._sockets[peer.neighbor.name] = (peer.session, found)
+        self._sockets[peer.neighbor.name] = (peer, peer.session, found)
         return found.acked

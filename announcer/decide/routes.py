@@ -87,8 +87,8 @@ def _route(nlri: IPNetwork, advertisement: Advertisement) -> Route:
 
 def _merge(one: Route, other: Route) -> Route:
     """All communities of both; of the rest what makes the route more preferred, so that no VIP in it gets less."""
-    prefs = [_DEFAULT_LOCAL_PREF if route.local_pref is None else route.local_pref for route in (one, other)]
-    local_pref = None if one.local_pref is None and other.local_pref is None else max(prefs)
+    unset = one.local_pref is None and other.local_pref is None
+    local_pref = None if unset else max(_local_pref(one), _local_pref(other))
     meds = [route.med or 0 for route in (one, other)]
     return Route(
         nlri=one.nlri,
@@ -101,11 +101,20 @@ def _merge(one: Route, other: Route) -> Route:
     )
 
 
+def _local_pref(route: Route) -> int:
+    return _DEFAULT_LOCAL_PREF if route.local_pref is None else route.local_pref
+
+
 def _fit(desired: DesiredRoute, neighbor: Neighbor) -> DesiredRoute:
-    """LOCAL_PREF goes to internal peers only (RFC 4271 section 5.1.5), the AS_PATH grows towards external ones only."""
+    """LOCAL_PREF goes to internal peers only (RFC 4271 section 5.1.5), the AS_PATH grows towards external ones only.
+
+    What is not set and what is set to the default are the same route, and no UPDATE leads from one to the other.
+    """
     route = desired.route
     fitting = (
-        msgspec.structs.replace(route, prepend=0)
+        msgspec.structs.replace(
+            route, prepend=0, local_pref=None if _local_pref(route) == _DEFAULT_LOCAL_PREF else route.local_pref
+        )
         if neighbor.internal
         else msgspec.structs.replace(route, local_pref=None)
     )

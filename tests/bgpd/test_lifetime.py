@@ -178,3 +178,15 @@ def test_a_second_speaker_in_the_same_folder_ends(rig: Rig) -> None:
     assert second.returncode == 1
     assert "another speaker runs in this state folder" in (rig.state_dir / "speaker.log").read_text()
     assert rig.observe().reachable
+
+
+def test_a_neighbor_that_goes_and_comes_again_is_a_new_one(rig: Rig) -> None:
+    """Its first session is another first session: what was sent in it has to be seen in its own connection."""
+    bird = rig.start_bird(options="graceful restart on;")
+    for _ in range(2):
+        rig.configure(neighbor(graceful_restart=120))
+        rig.wait_established()
+        rig.apply(announce())
+        rig.wait(lambda seen: seen.peers["r1"].rib[VIP].sent)
+        rig.configure()
+        assert bird.count() == 0, "withdrawn first: a helper would keep it for two minutes"

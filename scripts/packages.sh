@@ -47,6 +47,7 @@ missing_packages() (
     need bird bird2
     need vtysh frr
     need gobgpd gobgpd
+    need mmdebstrap mmdebstrap
     need openssl openssl
     need setpriv util-linux
     need_file /usr/lib/frr/bgpd frr

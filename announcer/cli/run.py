@@ -42,6 +42,12 @@ from announcer.run.settings import DEFAULT_BPFFS, DEFAULT_STATUS_LISTEN, AgentSe
     help="Where the status endpoint listens, besides the state folder.",
 )
 @click.option(
+    "--metrics-listen",
+    multiple=True,
+    metavar="ADDRESS:PORT",
+    help="Where /metrics, /healthz and /readyz are answered as well, and nothing else: for scrapers on other machines.",
+)
+@click.option(
     "--devices",
     default="auto",
     show_default=True,
@@ -74,6 +80,7 @@ def run(
     state_dir: Path,
     bpffs: Path,
     status_listen: tuple[str, ...],
+    metrics_listen: tuple[str, ...],
     devices: str,
     spawn_speaker: bool,
     health_check_node_ports: bool,
@@ -95,6 +102,7 @@ def run(
         bpffs=bpffs.absolute(),
         devices=None if devices == "auto" else tuple(name for name in devices.split(",") if name),
         status_listen=status_listen,
+        metrics_listen=metrics_listen,
         spawn_speaker=spawn_speaker,
         health_check_node_ports=health_check_node_ports,
         drain_on_exit=drain_on_exit,

@@ -91,12 +91,12 @@ def _open_datapath(settings: AgentSettings) -> Iterator[Datapath]:
 @contextlib.asynccontextmanager
 async def _serving(settings: AgentSettings, endpoint: Endpoint) -> AsyncIterator[None]:
     """The status endpoint on every address asked for, and always on the socket that the command line uses."""
-    addresses = dict.fromkeys((f"unix:{settings.status_socket}", *settings.status_listen))
+    addresses = dict.fromkeys((f"unix:{settings.status_socket}", *settings.status_listen), endpoint.handle)
+    addresses |= dict.fromkeys(settings.metrics_listen, endpoint.handle_public)
     servers: list[asyncio.Server] = []
     try:
-        for address in addresses:
-            server = await listen(address, endpoint.handle)
-            servers.append(server)
+        for address, handler in addresses.items():
+            servers.append(await listen(address, handler))
         yield
     except ListenError as error:
         raise StartError(str(error)) from error

@@ -20,9 +20,10 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One agent.
 
     ``config_file`` None: the ConfigMap ``bgp-config`` of the source. ``devices`` None: found by route.
-    ``status_listen``: ``unix:PATH`` or ``ADDRESS:PORT``. ``spawn_speaker``: start a speaker if none answers.
-    ``health_check_node_ports``: answer on the ``healthCheckNodePort`` of Services.
-    ``drain_on_exit``: how many seconds SIGTERM may take to drain the node first; None: it ends the agent alone.
+    ``status_listen``, ``metrics_listen``: ``unix:PATH`` or ``ADDRESS:PORT``; the second answers what anybody may know.
+    ``spawn_speaker``: start a speaker if none answers. ``health_check_node_ports``: answer on the
+    ``healthCheckNodePort`` of Services. ``drain_on_exit``: how many seconds SIGTERM may take to drain the node first;
+    None: it ends the agent alone.
     """
 
     node_name: str
@@ -32,6 +33,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     bpffs: Path = DEFAULT_BPFFS
     devices: tuple[str, ...] | None = None
     status_listen: tuple[str, ...] = ()
+    metrics_listen: tuple[str, ...] = ()
     spawn_speaker: bool = True
     health_check_node_ports: bool = True
     drain_on_exit: float | None = None

@@ -33,6 +33,10 @@ _VIEWS: dict[str, Callable[[Sight], Any]] = {
 }
 
 
+#: Paths that other machines may ask for.
+_PUBLIC = frozenset({"/metrics", "/healthz", "/readyz"})
+
+
 class Endpoint:
     """The handler of the status server."""
 
@@ -43,6 +47,12 @@ class Endpoint:
         self._registry = CollectorRegistry()
         self._registry.register(SightCollector(look))
         self._registries = (self._registry, *registries)
+
+    async def handle_public(self, request: Request) -> Response:
+        """Answer one request of a stranger: health and metrics, which name no more than a router knows anyway."""
+        if request.path not in _PUBLIC:
+            return json_response({"error": f"there is nothing at {request.path}"}, 404)
+        return await self.handle(request)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""

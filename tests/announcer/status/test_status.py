@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from announcer.model.net import Family
 from announcer.model.observed import Observed
 from announcer.snapshot import ConfigState, ConfigView, Snapshot
 from announcer.status import page
-from announcer.status.endpoint import unready
+from announcer.status.endpoint import Endpoint, unready
 from announcer.status.explain import explain
+from announcer.status.http import Request
 from announcer.status.metrics import SightCollector
 from announcer.status.report import iso, status
 from announcer.status.routes import routes
@@ -233,3 +235,17 @@ def test_the_page_escapes_what_comes_from_outside() -> None:
 def test_times_are_written_as_the_contract_says() -> None:
     assert iso(1_767_225_600.0) == "2026-01-01T00:00:00Z"
     assert iso(0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/metrics", 200), ("/healthz", 200), ("/readyz", 200), ("/v1/status", 404), ("/", 404)]
+)
+def test_strangers_are_told_health_and_metrics_and_nothing_else(path: str, status: int) -> None:
+    endpoint = Endpoint(lambda: sight(working(), ALL_WELL), NoTracer(), ())
+    assert asyncio.run(endpoint.handle_public(Request("GET", path, {}))).status == status
+    assert asyncio.run(endpoint.handle(Request("GET", path, {}))).status == 200
+
+
+class NoTracer:
+    def trace(self, query: dict[str, str]) -> dict[str, Any]:
+        raise AssertionError("nobody asked")

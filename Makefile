@@ -25,7 +25,7 @@ kube: setup ## build the kube-apiserver, etcd and helm of the tests (once)
 	@scripts/kube.sh
 
 test: root-only setup lint kube ## check the code and run all tests
-	@$(PYTEST) tests
+	@LOCKSTEP_SEQUENCES=5000 $(PYTEST) tests
 
 lint: ## ruff, mypy, import rules
 	@$(BIN)/ruff check .

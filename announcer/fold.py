@@ -13,10 +13,13 @@ import msgspec
 
 from announcer.model.lb import Proof
 from announcer.model.net import IPAddress
-from announcer.model.observed import BgpObserved, DatapathObserved, Observed, Outcome, OutcomeState
-from announcer.model.steps import Announce, Drain, EndOfRib, ProgramFrontend, Shed, Verify
+from announcer.model.observed import BgpObserved, Damping, DatapathObserved, Observed, Outcome, OutcomeState
+from announcer.model.steps import Announce, Drain, EndOfRib, ProgramFrontend, Shed, Verify, Withdraw
 
 T = TypeVar("T")
+
+#: A withdrawal for want of proof is forgotten after so many seconds without another.
+FLAP_MEMORY = 300.0
 
 Event = DatapathObserved | BgpObserved | Outcome
 
@@ -52,6 +55,7 @@ def _fold_datapath(observed: Observed, seen: DatapathObserved, now: float) -> Ob
         draining=_only(present, observed.draining),
         shedding=_only(present, observed.shedding),
         last_arrival=now if arrived else observed.last_arrival,
+        damping={vip: found for vip, found in observed.damping.items() if now - found.at < FLAP_MEMORY},
     )
 
 
@@ -77,6 +81,19 @@ def _fold_outcome(observed: Observed, outcome: Outcome, now: float) -> Observed:
             # Packets may come again, so whatever drain was over has to begin anew.
             draining = {vip: until for vip, until in observed.draining.items() if str(vip) != lane}
             return msgspec.structs.replace(observed, draining=draining)
+        case Withdraw(lane=lane) if outcome.state is not OutcomeState.FAILED:
+            return _fold_withdrawal(observed, lane, now)
+    return observed
+
+
+def _fold_withdrawal(observed: Observed, lane: str, now: float) -> Observed:
+    """One that was made for want of proof counts as a flap: once, however many peers are told."""
+    failing = [vip for vip, proof in observed.proofs.items() if not proof.ok and str(vip) == lane]
+    for vip in failing:
+        since, before = observed.proofs[vip].since, observed.damping.get(vip)
+        if before is None or before.since != since:
+            found = Damping(flaps=1 if before is None else before.flaps + 1, since=since, at=now)
+            return msgspec.structs.replace(observed, damping={**observed.damping, vip: found})
     return observed
 
 

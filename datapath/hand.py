@@ -140,7 +140,7 @@ class Datapath:
             if device.attached and missing:
                 # It works, but would not outlive this process: not what "attached" promises.
                 yield DeviceObserved(
-                    name=name, ifindex=ifindex, hook=device.hook, problem=f"pins are gone: {missing[0]}"
+                    name=name, ifindex=ifindex, hook=device.hook, unpinned=True, problem=f"pins are gone: {missing[0]}"
                 )
             else:
                 yield device

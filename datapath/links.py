@@ -21,6 +21,7 @@ from datapath.settle import EGRESS, INGRESS, Program
 from datapath.tc import Tc
 
 _HOOKS = {1: Hook.XDP_NATIVE, 2: Hook.XDP_GENERIC}
+_PIN_IS_GONE = "the pin is gone:"
 #: Not "this device cannot do native XDP" but "this device is taken", "is gone", "you may not".
 _NO_USE_TRYING_GENERIC = {errno.EBUSY, errno.EEXIST, errno.ENODEV, errno.EPERM}
 
@@ -52,7 +53,14 @@ class Links:
             hook = _HOOKS.get(link.xdp_mode) if link.xdp_prog == self._programs["xdp"].id else None
         except TargetError as error:
             return DeviceObserved(name=name, ifindex=ifindex, problem=str(error))
-        return DeviceObserved(name=link.name, ifindex=ifindex, hook=hook, attached=not problem, problem=problem)
+        return DeviceObserved(
+            name=link.name,
+            ifindex=ifindex,
+            hook=hook,
+            attached=not problem,
+            unpinned=problem.startswith(_PIN_IS_GONE),
+            problem=problem,
+        )
 
     def attach(self, ifindex: int) -> None:
         """Attach both programs and pin their links; what is right already is left alone. Raises ``TargetError``."""
@@ -102,7 +110,7 @@ class Links:
             return f"{kind} program was detached"
         if info.prog_id != self._programs[kind].id:
             return f"{kind} link carries another program (id {info.prog_id})"
-        return "" if pinned_id(self._folder / name, "link") == info.id else f"the pin {self._folder / name} is gone"
+        return "" if pinned_id(self._folder / name, "link") == info.id else f"{_PIN_IS_GONE} {self._folder / name}"
 
     def _ensure(self, kind: str, link: Link) -> None:
         name = f"{kind}-{link.ifindex}"

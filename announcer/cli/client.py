@@ -21,6 +21,7 @@ EXIT_WRONG_USE = 2
 EXIT_UNREACHABLE = 3
 
 _TIMEOUT_SECONDS = 10.0
+_SOCKET = "status.sock"
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -48,19 +49,32 @@ def fetch(state_dir: Path, path: str, query: dict[str, str] | None = None, body:
     Raises :class:`UnreachableError` or :class:`RefusedError`.
     """
     target = f"{path}?{urlencode(query)}" if query else path
-    socket_path = state_dir / "status.sock"
+    status, text = _request(state_dir, target, body)
+    try:
+        answer = json.loads(text)
+    except ValueError as error:
+        raise UnreachableError(f"what answers at {state_dir / _SOCKET} is no agent: {error}") from error
+    if status >= 400:
+        raise RefusedError(str(answer.get("error", status)))
+    assert isinstance(answer, dict)
+    return answer
+
+
+def fetch_text(state_dir: Path, path: str) -> str:
+    """The agent's answer where it is no JSON (``/metrics``). Raises :class:`UnreachableError`."""
+    return _request(state_dir, path)[1]
+
+
+def _request(state_dir: Path, target: str, body: bytes | None = None) -> tuple[int, str]:
+    socket_path = state_dir / _SOCKET
     try:
         with contextlib.closing(_UnixConnection(socket_path)) as connection:
             connection.request("GET" if body is None else "POST", target, body)
             response = connection.getresponse()
-            answer = json.loads(response.read())
+            return response.status, response.read().decode()
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreachableError(f"no agent answers at {socket_path}: {reason}") from error
-    if response.status >= 400:
-        raise RefusedError(str(answer.get("error", response.reason)))
-    assert isinstance(answer, dict)
-    return answer
 
 
 def ask(state_dir: Path, path: str, query: dict[str, str] | None = None, body: bytes | None = None) -> dict[str, Any]:

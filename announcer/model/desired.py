@@ -32,6 +32,7 @@ class Reason(StrEnum):
     NO_PEERS = "noPeers"
     FAMILY_NOT_CARRIED = "familyNotCarried"
     NOT_PROVEN = "notProven"
+    DAMPED = "damped"
     DATAPATH_ERROR = "datapathError"
     PEER_NOT_ESTABLISHED = "peerNotEstablished"
     NOT_SELECTED_FOR_PEER = "notSelectedForPeer"

@@ -64,13 +64,14 @@ class DeviceObserved(msgspec.Struct, frozen=True, kw_only=True):
     """An ingress device as the kernel has it.
 
     ``attached``: both programs (ingress and egress) are ours, attached by links that are pinned, and it was the
-    kernel that said so.
+    kernel that said so. ``unpinned``: they run, but would not outlive the agent, because somebody took the pins away.
     """
 
     name: str
     ifindex: int
     hook: Hook | None = None
     attached: bool = False
+    unpinned: bool = False
     problem: str = ""
 
 

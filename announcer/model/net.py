@@ -7,6 +7,7 @@ and an invalid one cannot exist.
 from __future__ import annotations
 
 import abc
+import functools
 import ipaddress
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -63,11 +64,13 @@ class Protocol(StrEnum):
 _PROTOCOL_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 
 
+@functools.lru_cache(maxsize=1 << 16)  # asked over and over for the same few, and slow in the making
 def host_prefix(address: IPAddress) -> IPNetwork:
     """The prefix that holds just this address: /32 or /128."""
     return ipaddress.ip_network(address)
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def aggregate(address: IPAddress, length: int) -> IPNetwork:
     """The prefix of ``length`` bits around ``address``."""
     return ipaddress.ip_network((address, length), strict=False)

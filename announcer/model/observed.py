@@ -56,12 +56,24 @@ class BgpObserved(msgspec.Struct, frozen=True, kw_only=True):
     clock_steps: int = 0
 
 
+class Damping(msgspec.Struct, frozen=True, kw_only=True):
+    """A VIP that was withdrawn because its proof failed, ``flaps`` times in a row without a long good time between.
+
+    ``since``: when the proofs began to fail that led to the last withdrawal; ``at``: when that was. CLOCK_MONOTONIC
+    seconds.
+    """
+
+    flaps: int
+    since: float
+    at: float
+
+
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Both sides, the latest proof of each VIP, and the VIPs that are being drained.
 
     ``draining``: VIP to the CLOCK_MONOTONIC second at which its entries may go. ``shedding``: VIP to the second at
     which its routes, marked for a graceful shutdown, may be withdrawn. ``last_arrival``: when the datapath was last
-    seen to have balanced a packet.
+    seen to have balanced a packet. ``damping``: VIPs whose proof failed lately, so that they come back more slowly.
     ``completed``: since this agent runs, some peer was told everything (End-of-RIB), so what peers hold is what this
     datapath serves.
     """
@@ -73,6 +85,7 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     shedding: dict[IPAddress, float] = {}
     last_arrival: float | None = None
     completed: bool = False
+    damping: dict[IPAddress, Damping] = {}
 
 
 class OutcomeState(StrEnum):

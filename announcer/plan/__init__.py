@@ -24,6 +24,7 @@ from __future__ import annotations
 from announcer.model.desired import Desired
 from announcer.model.observed import Observed
 from announcer.model.steps import AnyStep, AttachDevices, ConfigureNeighbors, DeclareForwarding
+from announcer.plan.damping import held_until
 from announcer.plan.drain import drain_is_over
 from announcer.plan.end_of_rib import end_of_ribs
 from announcer.plan.forwarding import forwarding_kept
@@ -33,7 +34,7 @@ from announcer.plan.settings import PlanSettings
 from announcer.plan.view import View
 from announcer.plan.vips import vip_lanes
 
-__all__ = ["PlanSettings", "drain_is_over", "next_deadline", "plan"]
+__all__ = ["PlanSettings", "drain_is_over", "held_until", "next_deadline", "plan"]
 
 
 def plan(desired: Desired, observed: Observed, now: float, settings: PlanSettings | None = None) -> tuple[AnyStep, ...]:
@@ -65,6 +66,8 @@ def next_deadline(observed: Observed, now: float, settings: PlanSettings | None 
         times.append(observed.last_arrival + limits.quiet)
     times += [proof.at + limits.proof_interval for proof in observed.proofs.values()]
     times += [proof.since + limits.proof_grace for proof in observed.proofs.values() if not proof.ok]
+    held = [held_until(observed, vip, limits) for vip in observed.damping]
+    times += [time for time in held if time is not None]
     later = [time for time in times if time > now]
     return min(later) if later else None
 

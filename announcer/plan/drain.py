@@ -130,4 +130,4 @@ def _stays(view: View, key: FrontendKey) -> bool:
 
 
 def _is_local(frontend: Frontend) -> bool:
-    return any(backend.local for backend in frontend.backends)
+    return any(backend.local for backend in (*frontend.backends, *frontend.terminating))

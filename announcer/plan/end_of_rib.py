@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from announcer.model.bgp import PeerObserved, PeerState
 from announcer.model.desired import DesiredRoute
-from announcer.model.net import Family
+from announcer.model.net import Family, IPAddress
 from announcer.model.steps import AnyStep, EndOfRib
 from announcer.plan.view import View
 
@@ -37,6 +37,10 @@ def _is_settled(view: View, peer: PeerObserved, wish: DesiredRoute) -> bool:
     entry = peer.rib.get(wish.route.nlri)
     if entry is not None and entry.sent and not entry.withdrawing:
         return True
-    hold = view.settings.end_of_rib_hold
-    waits = [view.failing_for(vip) for vip in wish.vips]
-    return bool(waits) and all(wait is not None and wait >= hold for wait in waits)
+    return bool(wish.vips) and all(_is_given_up(view, vip) for vip in wish.vips)
+
+
+def _is_given_up(view: View, vip: IPAddress) -> bool:
+    """Not to be announced soon: unproven for a good while, or held back because its proof comes and goes."""
+    failing = view.failing_for(vip)
+    return view.held(vip) or (failing is not None and failing >= view.settings.end_of_rib_hold)

@@ -93,7 +93,10 @@ def _announcements(view: View, vip: IPAddress) -> list[AnyStep]:
     steps: list[AnyStep] = []
     for peer in sorted(view.peers().keys() | view.desired.neighbors.keys()):
         for nlri, wish in view.desired.rib.get(peer, {}).items():
-            if vip in wish.vips and _is_missing(view, (peer, nlri)) and not view.unguarded(nlri):
+            route = (peer, nlri)
+            if vip not in wish.vips or not _is_missing(view, route) or view.unguarded(nlri):
+                continue
+            if is_announced(view, route) or not view.held(vip):
                 steps.append(Announce(lane=lane, peer=peer, route=wish.route))
     return steps
 

@@ -9,6 +9,7 @@ from announcer.model.desired import Desired, DesiredRoute
 from announcer.model.lb import Frontend, FrontendKey
 from announcer.model.net import IPAddress, IPNetwork, aggregate
 from announcer.model.observed import Observed
+from announcer.plan.damping import held_until, hold_time
 from announcer.plan.settings import PlanSettings
 
 #: One prefix towards one peer.
@@ -91,6 +92,16 @@ class View:
         last = self.observed.last_arrival
         return last is not None and self.now - last >= self.settings.quiet
 
+    def held(self, vip: IPAddress) -> bool:
+        """Its proof has come and gone too often lately and has not held for long enough, if it holds at all."""
+        found = self.observed.damping.get(vip)
+        if found is None:
+            return False
+        until = held_until(self.observed, vip, self.settings)
+        if until is None:  # a proof that succeeds in this very round has held for no time
+            return hold_time(found.flaps, self.settings) > 0
+        return until > self.now
+
     def failing_for(self, vip: IPAddress) -> float | None:
         """For how many seconds proofs of ``vip`` have failed; None if the last was good or none was made."""
         proof = self.observed.proofs.get(vip)
@@ -101,19 +112,17 @@ class View:
 
         A peer that lost us without a word (a partition) believes in the session for up to its hold time (RFC 4271
         section 6.5). A graceful-restart helper keeps what an earlier session brought until the restart time has passed
-        or End-of-RIB arrives (RFC 4724 section 4.2); a speaker that was restarted meanwhile knows nothing of that.
+        or End-of-RIB arrives (RFC 4724 section 4.2). A speaker that was restarted meanwhile knows nothing of either, so
+        that it saw no session yet says nothing.
         """
         peer = self.peers().get(neighbor.name)
         helper = neighbor.graceful_restart is not None
         if peer is None:
-            return helper
+            return True
         if peer.state is PeerState.ESTABLISHED:
             return helper and peer.end_of_rib != peer.session
-        had_session = peer.session > 0
-        if not (helper or had_session):
-            return False
         # One after the other: a helper begins to count when it notices the loss.
-        kept = (neighbor.graceful_restart or 0) + (neighbor.hold_time if had_session else 0)
+        kept = (neighbor.graceful_restart or 0) + neighbor.hold_time
         return peer.down_since is None or self.now < peer.down_since + kept
 
 

@@ -31,6 +31,7 @@ from announcer.plan import PlanSettings, drain_is_over, next_deadline, plan
 from announcer.plan.describe import describe
 from announcer.run.executor import Executor
 from announcer.run.latency import LatencyMeter
+from announcer.run.repairs import RepairMeter
 from announcer.run.wiring import Hands
 from announcer.snapshot import Snapshot
 
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 #: How long to wait before trying again what failed, if nothing else happens first, in seconds.
 _RETRY_FIRST = 0.05
 _RETRY_CEILING = 2.0
+#: With so much to read back that a look takes long, looks are rarer: at most a twentieth of the time goes into them.
+_COST_FACTOR = 20.0
 
 
 class Agent:
@@ -60,11 +63,13 @@ class Agent:
         self._decided: Snapshot | None = None
         self._retry = _RETRY_FIRST
         self._failing = False
+        self._cost = 0.0
         self.snapshot = Snapshot(revision=0, node_name=node_name)
         self.desired = Desired(revision=0, synced=False)
         self.observed = Observed()
         self.problems: dict[tuple[str, str], str] = {}
         self.latency = LatencyMeter(clock)
+        self.repairs = RepairMeter()
         self.rounds = 0
 
     def take(self, snapshot: Snapshot) -> None:
@@ -105,11 +110,13 @@ class Agent:
         await self._observe()
         steps = plan(self.desired, self.observed, self._clock(), self._settings)
         outcomes: list[Outcome] = []
+        before = self.observed.datapath
 
         def report(outcome: Outcome) -> None:
             outcomes.append(outcome)
             self._fold(outcome)
             self._note(outcome)
+            self.repairs.outcome(outcome, before)
 
         await Executor(self._hands.datapath, self._hands.bgp, report).carry_out(steps)
         failed = any(outcome.state is OutcomeState.FAILED for outcome in outcomes)
@@ -125,10 +132,13 @@ class Agent:
             self.latency.desired(before, self.desired)
 
     async def _observe(self) -> None:
+        began = self._clock()
         toward = sorted(neighbor.address for neighbor in self.desired.neighbors.values())
         self._fold(self._hands.datapath.observe(toward))
         self._fold(await self._hands.bgp.observe())
         self.latency.observed(self.desired, self.observed)
+        self.repairs.observed(self.observed.datapath, self.observed.bgp)
+        self._cost = self._clock() - began
 
     def _fold(self, event: Event) -> None:
         self.observed = fold(self.observed, event, self._clock())
@@ -148,7 +158,7 @@ class Agent:
     def _patience(self) -> float | None:
         """How long the loop may sleep if nothing happens."""
         now = self._clock()
-        waits = [self._settings.proof_interval]
+        waits = [max(self._settings.proof_interval, _COST_FACTOR * self._cost)]
         deadline = next_deadline(self.observed, now, self._settings)
         if deadline is not None:
             waits.append(max(0.001, deadline - now))

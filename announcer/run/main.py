@@ -51,7 +51,8 @@ async def run_agent(settings: AgentSettings) -> None:
         agent = Agent(Hands(datapath=datapath, bgp=client), settings.node_name, settings=settings.plan)
         feed = Feed(settings, agent)
         looks = SightMaker(agent, feed, datapath)
-        endpoint = Endpoint(looks.look, DatapathTracer(datapath, looks.look), (agent.latency.registry,))
+        counted = (agent.latency.registry, agent.repairs.registry)
+        endpoint = Endpoint(looks.look, DatapathTracer(datapath, looks.look), counted)
         async with _serving(settings, endpoint):
             await _run_until_signal(
                 functools.partial(_leave, settings, agent, feed),

@@ -9,7 +9,7 @@ from announcer.model.bgp import Route
 from announcer.model.desired import PeerRefusal, Reason, ServiceDecision
 from announcer.model.net import IPAddress, IPNetwork
 from announcer.model.objects import ObjectKey, Service
-from announcer.status.report import iso, proof
+from announcer.status.report import damping, iso, proof
 from announcer.status.sight import Sight
 from announcer.status.vip_state import VipState, route_reason, see_vip
 
@@ -87,6 +87,7 @@ def _explain_vip(sight: Sight, vip: IPAddress) -> Json:
         "services": [_service(sight, service) for service in services],
         "frontends": _frontends(sight, vip),
         "proof": proof(sight, vip),
+        "damping": damping(sight, vip),
         "devices": [
             {"name": device.name, "hook": device.hook, "attached": device.attached, "problem": device.problem or None}
             for device in sight.observed.datapath.devices.values()

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from announcer.consistency import violations
 from announcer.model.bgp import PeerState
 from announcer.model.observed import BgpObserved
+from announcer.plan import held_until
 from announcer.snapshot import ConfigState
 from announcer.status.sight import Sight
 
@@ -98,6 +99,17 @@ def _vips(sight: Sight) -> Iterator[Metric]:
     for vip, proof in sorted(sight.observed.proofs.items(), key=lambda item: (item[0].version, item[0])):
         age.add_metric([str(vip)], max(0.0, sight.now - (proof.at if proof.ok else proof.since)))
     yield age
+    flaps = GaugeMetricFamily(
+        "lockstep_vip_flaps", "How often a VIP was withdrawn lately because its proof failed", labels=["vip"]
+    )
+    held = GaugeMetricFamily(
+        "lockstep_vip_held_seconds", "How long a VIP whose proof came and went is still held back", labels=["vip"]
+    )
+    for vip, found in sorted(sight.observed.damping.items(), key=lambda item: (item[0].version, item[0])):
+        flaps.add_metric([str(vip)], float(found.flaps))
+        until = held_until(sight.observed, vip)
+        held.add_metric([str(vip)], max(0.0, (until or 0.0) - sight.now))
+    yield from (flaps, held)
 
 
 def _datapath(sight: Sight) -> Iterator[Metric]:

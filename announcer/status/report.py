@@ -9,7 +9,7 @@ from announcer.consistency import violations
 from announcer.model.bgp import PeerObserved, PeerState
 from announcer.model.desired import PodCidrDecision, Reason
 from announcer.model.net import Family, IPAddress
-from announcer.plan import drain_is_over
+from announcer.plan import drain_is_over, held_until
 from announcer.snapshot import ConfigView
 from announcer.status.health import health_checks
 from announcer.status.sight import Sight
@@ -154,8 +154,18 @@ def _vip(sight: Sight, vip: IPAddress) -> Json:
             "local": counted.local if counted else 0,
         },
         "proof": proof(sight, vip),
+        "damping": damping(sight, vip),
         "peers": list(seen.peers),
     }
+
+
+def damping(sight: Sight, vip: IPAddress) -> Json | None:
+    """How often a VIP was withdrawn lately for want of proof, and how long it is still held back; None if never."""
+    found = sight.observed.damping.get(vip)
+    if found is None:
+        return None
+    until = held_until(sight.observed, vip)
+    return {"flaps": found.flaps, "held_seconds": round(max(0.0, (until or 0.0) - sight.now), 1)}
 
 
 def proof(sight: Sight, vip: IPAddress) -> Json | None:

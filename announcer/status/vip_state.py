@@ -9,6 +9,7 @@ import msgspec
 from announcer.model.bgp import PeerState
 from announcer.model.desired import Reason
 from announcer.model.net import Family, IPAddress, IPNetwork
+from announcer.plan import held_until
 from announcer.status.sight import Sight
 
 
@@ -100,6 +101,10 @@ def _why_not(sight: Sight, vip: IPAddress) -> tuple[Reason, str]:
         return Reason.NOT_PROVEN, "no proof was made yet"
     if not proof.ok:
         return Reason.NOT_PROVEN, proof.problem
+    until = held_until(sight.observed, vip)
+    if until is not None and until > sight.now:
+        flaps = sight.observed.damping[vip].flaps
+        return Reason.DAMPED, f"its proof failed {flaps} times lately; held back for another {until - sight.now:.1f} s"
     decision = sight.desired.vips[vip]
     for name in sorted(sight.desired.neighbors):
         for nlri in sight.desired.rib.get(name, {}).keys() & set(decision.routes):

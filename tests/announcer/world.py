@@ -8,7 +8,7 @@ graceful-restart helper, keeps it for the restart time or until End-of-RIB. Noth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from announcer.model.bgp import Neighbor, PeerObserved, PeerState, RibEntry, Route
 from announcer.model.lb import DeviceObserved, Frontend, FrontendKey, Hook, Proof
@@ -41,6 +41,11 @@ class Kernel:
     full: bool = False
     refuses_attach: bool = False
     arrivals: int = 0
+    unprovable: bool = False
+
+    def copy(self) -> Kernel:
+        """Values are frozen; only their holders are copied."""
+        return replace(self, entries=dict(self.entries), guards=set(self.guards))
 
     def observe(self) -> DatapathObserved:
         device = DeviceObserved(name="eth0", ifindex=2, hook=Hook.XDP_NATIVE, attached=self.attached)
@@ -77,7 +82,7 @@ class Kernel:
                 self.entries.pop(key, None)
                 return _outcome(step, True)
             case Verify(frontends=frontends):
-                ok = self.attached and all(self.entries.get(f.key) == f for f in frontends)
+                ok = not self.unprovable and self.attached and all(self.entries.get(f.key) == f for f in frontends)
                 proof = Proof(ok=ok, at=now, problem="" if ok else "differs")
                 state = OutcomeState.DONE if ok else OutcomeState.FAILED
                 return Outcome(step=step, state=state, problem=proof.problem, proof=proof)
@@ -93,6 +98,9 @@ class Router:
     stale: set[IPNetwork] = field(default_factory=set)
     stale_until: float = 0.0
 
+    def copy(self) -> Router:
+        return replace(self, routes=dict(self.routes), stale=set(self.stale))
+
 
 @dataclass
 class Speaker:
@@ -106,6 +114,17 @@ class Speaker:
     down_since: dict[str, float | None] = field(default_factory=dict)
     routers: dict[str, Router] = field(default_factory=dict)
     forwarding_kept: bool = False
+
+    def copy(self) -> Speaker:
+        return Speaker(
+            reachable=self.reachable,
+            neighbors=dict(self.neighbors),
+            rib={name: dict(rib) for name, rib in self.rib.items()},
+            sessions=dict(self.sessions),
+            end_of_rib=dict(self.end_of_rib),
+            down_since=dict(self.down_since),
+            routers={name: router.copy() for name, router in self.routers.items()},
+        )
 
     def observe(self) -> BgpObserved:
         if not self.reachable:

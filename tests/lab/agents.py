@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from announcer.cli.client import UnreachableError, fetch
+from announcer.cli.client import UnreachableError, fetch, fetch_text
 from tests.lab.host import Process
 from tests.lab.lab import Node
 from tests.lab.poll import until
@@ -96,6 +96,15 @@ class NodeAgent:
     def vip(self, vip: str) -> dict[str, Any]:
         """The entry of one VIP in the status; an empty dict if it has none."""
         return next((entry for entry in self.status().get("vips", ()) if entry["vip"] == vip), {})
+
+    def metrics(self) -> dict[str, float]:
+        """``/metrics``, by name with labels; an empty dict while the agent does not answer."""
+        try:
+            text = fetch_text(self.state_dir, "/metrics")
+        except UnreachableError:
+            return {}
+        lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
+        return {name: float(value) for name, _, value in lines}
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a ``lockstep`` command on the node, for this agent."""

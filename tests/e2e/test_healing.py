@@ -1,0 +1,141 @@
+"""Somebody else on the node takes things away: it is noticed, repaired and counted, and no request is lost for good.
+
+What can be repaired at once is repaired before a withdrawal could have left; what cannot is withdrawn first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.cluster import VIP, Cluster, frontends_in_kernel, speaker_pid
+from tests.lab import RouteJournal, send, until
+from tests.lab.agents import NodeAgent
+
+pytestmark = [pytest.mark.root, pytest.mark.lab]
+
+
+def _links(agent: NodeAgent, word: str) -> list[Path]:
+    return [path for path in (agent.node.bpffs / "links").iterdir() if word in path.name]
+
+
+def _detach_ingress(agent: NodeAgent) -> None:
+    for path in _links(agent, "xdp"):
+        agent.node.run(["bpftool", "link", "detach", "pinned", path])
+
+
+def _detach_egress(agent: NodeAgent) -> None:
+    """By a tcx link where the kernel has those, else by a filter of tc."""
+    for path in (links := _links(agent, "tcx")):
+        agent.node.run(["bpftool", "link", "detach", "pinned", path])
+    if not links:
+        agent.node.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
+
+
+def _delete_pins(agent: NodeAgent) -> None:
+    for folder in ("links", "progs", "maps"):
+        for path in (agent.node.bpffs / folder).iterdir():
+            path.unlink()
+
+
+def _unmount(agent: NodeAgent) -> None:
+    subprocess.run(["umount", "--lazy", agent.node.bpffs], check=True)
+
+
+def _delete_entry(agent: NodeAgent) -> None:
+    path = agent.node.bpffs / "maps" / "lb_frontends"
+    shown = json.loads(agent.node.run(["bpftool", "--json", "map", "dump", "pinned", path]).stdout)
+    agent.node.run(["bpftool", "map", "delete", "pinned", path, "key", *shown[0]["key"]])
+
+
+def _kill_speaker(agent: NodeAgent) -> None:
+    os.kill(speaker_pid(agent), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (_detach_ingress, "link"),
+        (_detach_egress, "link"),
+        (_delete_pins, "pin"),
+        (_unmount, "pin"),
+        (_delete_entry, "entry"),
+        (_kill_speaker, "speaker"),
+    ],
+)
+def test_what_somebody_takes_away_is_repaired_and_counted(
+    shared: Cluster, damage: Callable[[NodeAgent], None], kind: str
+) -> None:
+    agent = shared.agents[0]
+    name = f'lockstep_repairs_total{{kind="{kind}"}}'
+    before = agent.metrics()[name]
+    damage(agent)
+    until(lambda: agent.metrics().get(name, 0.0) > before, f"a repair of the kind {kind} is counted", 20)
+    shared.await_vip()
+    until(lambda: (agent.vip(VIP).get("proof") or {}).get("ok"), "the VIP is proven again")
+    assert len(frontends_in_kernel(agent)) == 2
+    assert all(device["attached"] for device in agent.status()["datapath"]["devices"])
+    assert send(shared.lab.client, f"{VIP}:80", count=100).failed == 0
+
+
+@contextlib.contextmanager
+def _foreign_program(agent: NodeAgent, built: Path) -> Iterator[None]:
+    """Another XDP program takes the device while the agent does not look: that is not ours to remove."""
+    os.kill(agent.pid, signal.SIGSTOP)
+    _detach_ingress(agent)
+    agent.node.run(["ip", "link", "set", "dev", "eth0", "xdp", "obj", built, "sec", "xdp"])
+    os.kill(agent.pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        agent.node.run(["ip", "link", "set", "dev", "eth0", "xdp", "off"])
+
+
+def test_what_cannot_be_repaired_is_withdrawn_and_comes_back_more_slowly_each_time(running: Cluster) -> None:
+    agent, other = running.agents
+    built = running.lab.folder / "pass.o"
+    for round_ in range(1, 5):
+        with RouteJournal(running.lab.router) as journal, _foreign_program(agent, built):
+            until(lambda: running.next_hops == {other.node.address}, "withdrawn")
+            vip = until(lambda: _withheld(agent), "the status says so as well")
+            assert vip["reason"] == "notProven"
+            assert "another XDP program" in vip["detail"]
+            assert vip["damping"]["flaps"] == round_
+            assert journal.changes()
+        if round_ == 4:  # held for four seconds: long enough to be asked about
+            held = until(lambda: _held(agent), "proven, and held back", 20)
+            assert held["detail"].startswith("its proof failed 4 times")
+            assert agent.metrics()[f'lockstep_vip_flaps{{vip="{VIP}"}}'] == 4
+            explained = agent.explain(VIP)
+            assert (explained["announced"], explained["reason"]) == (False, "damped")
+        running.await_vip()
+    assert send(running.lab.client, f"{VIP}:80", count=50).failed == 0
+
+
+def _withheld(agent: NodeAgent) -> dict[str, Any]:
+    vip = agent.vip(VIP)
+    return vip if vip.get("state") == "Withheld" else {}
+
+
+def _held(agent: NodeAgent) -> dict[str, Any]:
+    vip = agent.vip(VIP)
+    return vip if vip.get("reason") == "damped" else {}
+
+
+def test_a_frozen_agent_costs_nothing_and_goes_on(running: Cluster) -> None:
+    agent = running.agents[0]
+    with RouteJournal(running.lab.router) as journal:
+        os.kill(agent.pid, signal.SIGSTOP)
+        assert send(running.lab.client, f"{VIP}:80", count=200).failed == 0
+        running.set_ready(lambda address: address != "10.244.1.11")
+        os.kill(agent.pid, signal.SIGCONT)
+        running.await_serving(3)
+        assert journal.changes() == []

@@ -24,6 +24,7 @@ _COMMANDS = {
     "plan": "announcer.cli.plan:plan",
     "drain": "announcer.cli.drain:drain",
     "undrain": "announcer.cli.drain:undrain",
+    "replay": "announcer.cli.replay:replay",
     "trace": "announcer.cli.trace:trace",
     "uninstall": "announcer.cli.uninstall:uninstall",
 }

@@ -73,6 +73,19 @@ from announcer.run.settings import DEFAULT_BPFFS, DEFAULT_STATUS_LISTEN, AgentSe
     metavar="SECONDS",
     help="On SIGTERM drain this node first, for so long at most. For a planned exit, not for an upgrade.",
 )
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Record everything that is seen and decided, without secrets; see `lockstep replay`.",
+)
+@click.option(
+    "--record-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    metavar="MIB",
+    help="Bound of FILE and FILE.1 together.",
+)
 def run(
     source: str,
     node_name: str,
@@ -85,6 +98,8 @@ def run(
     spawn_speaker: bool,
     health_check_node_ports: bool,
     drain_on_exit: float | None,
+    record: Path | None,
+    record_size: int,
 ) -> None:
     """Run the agent: announce what this node can serve, and serve what it announces.
 
@@ -106,6 +121,8 @@ def run(
         spawn_speaker=spawn_speaker,
         health_check_node_ports=health_check_node_ports,
         drain_on_exit=drain_on_exit,
+        record=record.absolute() if record is not None else None,
+        record_bytes=record_size << 20,
     )
     set_up_logging()
     try:

@@ -46,3 +46,11 @@ def from_json(data: bytes, kind: type[T]) -> T:
 def to_builtins(value: Any) -> Any:
     """``value`` as dicts, lists, strings and numbers."""
     return msgspec.to_builtins(value, enc_hook=_encode_hook, str_keys=True)
+
+
+def convert(value: Any, kind: Any) -> Any:
+    """The value of type ``kind`` that plain values stand for. Raises ``msgspec.ValidationError``.
+
+    By way of JSON: ``msgspec.convert`` leaves the keys of dictionaries as they are.
+    """
+    return from_json(msgspec.json.encode(value), kind)

@@ -29,6 +29,7 @@ from announcer.model.observed import Observed, Outcome, OutcomeState
 from announcer.model.steps import Verify
 from announcer.plan import PlanSettings, drain_is_over, next_deadline, plan
 from announcer.plan.describe import describe
+from announcer.record.recorder import Recorder
 from announcer.run.executor import Executor
 from announcer.run.latency import LatencyMeter
 from announcer.run.repairs import RepairMeter
@@ -53,11 +54,13 @@ class Agent:
         node_name: str,
         *,
         settings: PlanSettings | None = None,
+        recorder: Recorder | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``clock`` gives CLOCK_MONOTONIC seconds."""
         self._hands = hands
         self._settings = settings or PlanSettings()
+        self._recorder = recorder or Recorder(None, self._settings)
         self._clock = clock
         self._wake = asyncio.Event()
         self._decided: Snapshot | None = None
@@ -106,9 +109,12 @@ class Agent:
     async def round(self) -> bool:
         """One round. True if another should follow at once, because something was done."""
         self.rounds += 1
+        self._recorder.begin(self._decided or self.snapshot, self.observed, self._clock())
         self._decide()
         await self._observe()
-        steps = plan(self.desired, self.observed, self._clock(), self._settings)
+        now = self._clock()
+        steps = plan(self.desired, self.observed, now, self._settings)
+        self._recorder.planned(steps, now)
         outcomes: list[Outcome] = []
         before = self.observed.datapath
 
@@ -119,6 +125,7 @@ class Agent:
             self.repairs.outcome(outcome, before)
 
         await Executor(self._hands.datapath, self._hands.bgp, report).carry_out(steps)
+        self._recorder.flush()
         failed = any(outcome.state is OutcomeState.FAILED for outcome in outcomes)
         self._retry = min(self._retry * 2, _RETRY_CEILING) if failed else _RETRY_FIRST
         self._failing = failed
@@ -129,6 +136,7 @@ class Agent:
             before = self.desired
             self.desired = decide(self.snapshot)
             self._decided = self.snapshot
+            self._recorder.decided(self.snapshot, self.desired, self._clock())
             self.latency.desired(before, self.desired)
 
     async def _observe(self) -> None:
@@ -141,7 +149,9 @@ class Agent:
         self._cost = self._clock() - began
 
     def _fold(self, event: Event) -> None:
-        self.observed = fold(self.observed, event, self._clock())
+        now = self._clock()
+        self.observed = fold(self.observed, event, now)
+        self._recorder.folded(event, now)
 
     def _note(self, outcome: Outcome) -> None:
         """Log what went wrong once, not at every retry, and forget it when it went well."""

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from pathlib import Path
 
 from announcer.model.errors import BugError, TargetError
+from announcer.record.recorder import Recorder
 from announcer.run.agent import Agent
 from announcer.run.feed import Feed
 from announcer.run.health_ports import HealthPorts
@@ -48,7 +49,9 @@ async def run_agent(settings: AgentSettings) -> None:
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_one(settings.state_dir), _open_datapath(settings) as datapath:
         client = SpeakerClient(settings.speaker_socket)
-        agent = Agent(Hands(datapath=datapath, bgp=client), settings.node_name, settings=settings.plan)
+        recorder = Recorder(settings.record, settings.plan, limit=settings.record_bytes)
+        hands = Hands(datapath=datapath, bgp=client)
+        agent = Agent(hands, settings.node_name, settings=settings.plan, recorder=recorder)
         feed = Feed(settings, agent)
         looks = SightMaker(agent, feed, datapath)
         counted = (agent.latency.registry, agent.repairs.registry)
@@ -60,6 +63,7 @@ async def run_agent(settings: AgentSettings) -> None:
                 _answer_health_checks(settings, agent, looks),
             )  # fmt: skip
         await client.close()
+        recorder.close()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from announcer.plan import PlanSettings
+from announcer.record.recorder import DEFAULT_BYTES
 
 #: Where the agent keeps its sockets, locks and the last good configuration.
 DEFAULT_STATE_DIR = Path("/run/lockstep")
@@ -23,7 +24,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``status_listen``, ``metrics_listen``: ``unix:PATH`` or ``ADDRESS:PORT``; the second answers what anybody may know.
     ``spawn_speaker``: start a speaker if none answers. ``health_check_node_ports``: answer on the
     ``healthCheckNodePort`` of Services. ``drain_on_exit``: how many seconds SIGTERM may take to drain the node first;
-    None: it ends the agent alone.
+    None: it ends the agent alone. ``record``: where to record everything that is seen and decided, in two files of
+    ``record_bytes`` together.
     """
 
     node_name: str
@@ -37,6 +39,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     spawn_speaker: bool = True
     health_check_node_ports: bool = True
     drain_on_exit: float | None = None
+    record: Path | None = None
+    record_bytes: int = DEFAULT_BYTES
     plan: PlanSettings = PlanSettings()
 
     @property

@@ -7,7 +7,7 @@ ROUTER ?= bird
 KERNELS ?= 6.1
 export PYTHON
 
-.PHONY: help setup build kube demo test lint format test-unit test-kube test-root test-kernels bench lock clean root-only
+.PHONY: help setup build kube demo test lint format test-unit test-kube test-root test-kernels figures bench lock clean root-only
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-root: root-only setup kube ## tests with network namespaces, BPF and real r
 
 test-kernels: root-only setup ## datapath tests in virtual machines (KERNELS="6.1 6.12")
 	@tests/kernels/run.sh $(KERNELS)
+
+figures: root-only setup ## the promise in figures, as a table and in figures.json (DOCS=1 writes docs/figures.md)
+	@$(BIN)/python -m tests.figures $(if $(DOCS),--docs)
 
 bench: root-only setup ## what a packet costs, as a table and in bench.json
 	@$(BIN)/python -m tests.bench

@@ -1,0 +1,26 @@
+"""``python -m tests.figures``: the promise in figures, from real runs in the lab. Needs root."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.bench.report import publish
+from tests.figures.latency import latency_rows
+from tests.figures.loss import loss_rows
+from tests.figures.table import write_table
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    """Print, write ``figures.json`` and, with ``--docs``, the table in docs/. Ends with 1 if a target is missed."""
+    rows = [*latency_rows(), *loss_rows()]
+    publish(rows, _ROOT / "figures.json", "The promise in figures")
+    if "--docs" in sys.argv[1:]:
+        write_table(rows, _ROOT / "docs" / "figures.md")
+    return 1 if any(row.ok is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

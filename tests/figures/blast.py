@@ -1,0 +1,119 @@
+"""The client of the figures: datagrams at an even pace and connections that are held. Standard library only.
+
+    blast.py 203.0.113.10 --udp-port 53 --rate 1000 --tcp-port 80 --connections 200
+
+Until the end of standard input. Every connection asks for something about once a second and is the same from beginning
+to end; one that is reset, closed or silent counts as broken. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import selectors
+import socket
+import sys
+import time
+
+SOCKETS = 64
+LATE_SECONDS = 3.0
+_REQUEST = b"GET / HTTP/1.1\r\nHost: figures\r\n\r\n"
+
+
+def main() -> None:
+    """Run until told to stop."""
+    parser = argparse.ArgumentParser(description="Datagrams and held connections to one VIP.")
+    parser.add_argument("vip")
+    parser.add_argument("--udp-port", type=int, required=True)
+    parser.add_argument("--rate", type=int, required=True)
+    parser.add_argument("--tcp-port", type=int, required=True)
+    parser.add_argument("--connections", type=int, required=True)
+    arguments = parser.parse_args()
+    selector = selectors.DefaultSelector()
+    senders = [_sender(arguments.vip, arguments.udp_port) for _ in range(SOCKETS)]
+    held = [socket.create_connection((arguments.vip, arguments.tcp_port), 5) for _ in range(arguments.connections)]
+    for one in (*senders, *held):
+        one.setblocking(False)
+        selector.register(one, selectors.EVENT_READ, one)
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    print("started", flush=True)
+    waiting: dict[bytes, float] = {}
+    broken: set[int] = set()
+    asked = dict.fromkeys((one.fileno() for one in held), 0.0)
+    sent = 0
+    due = time.monotonic()
+    stop_at = float("inf")
+    while time.monotonic() < stop_at and (waiting or stop_at == float("inf")):
+        now = time.monotonic()
+        while due <= now and stop_at == float("inf"):
+            data = b"%d" % sent
+            waiting[data] = now
+            _try(senders[sent % SOCKETS], data)
+            _ask(held, asked, broken, sent, now)
+            sent += 1
+            due += 1 / arguments.rate
+        for key, _ in selector.select(max(0.0, min(due - now, 0.05)) if stop_at == float("inf") else 0.05):
+            if key.fileobj is sys.stdin:
+                selector.unregister(sys.stdin)
+                stop_at = time.monotonic() + LATE_SECONDS
+                continue
+            one = key.data
+            if one.fileno() in asked:
+                _read(one, broken, asked, selector)
+            else:
+                _answers(one, waiting)
+    silent = {number for number, since in asked.items() if since and time.monotonic() - since > LATE_SECONDS}
+    print(json.dumps({"sent": sent, "lost": len(waiting), "connections": len(held), "broken": len(broken | silent)}))
+
+
+def _sender(vip: str, port: int) -> socket.socket:
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.connect((vip, port))
+    return one
+
+
+def _try(one: socket.socket, data: bytes) -> bool:
+    try:
+        one.send(data)
+    except OSError:
+        return False
+    return True
+
+
+def _ask(held: list[socket.socket], asked: dict[int, float], broken: set[int], sent: int, now: float) -> None:
+    """Every held connection in turn; one that still owes an answer is not asked again."""
+    if not held:
+        return
+    one = held[sent % len(held)]
+    number = one.fileno()
+    if sent % 1000 < len(held) and number not in broken and not asked[number]:
+        if _try(one, _REQUEST):
+            asked[number] = now
+        else:
+            broken.add(number)
+
+
+def _read(one: socket.socket, broken: set[int], asked: dict[int, float], selector: selectors.BaseSelector) -> None:
+    try:
+        data = one.recv(65536)
+    except BlockingIOError:
+        return
+    except OSError:
+        data = b""
+    asked[one.fileno()] = 0.0
+    if not data:
+        broken.add(one.fileno())
+        selector.unregister(one)
+
+
+def _answers(one: socket.socket, waiting: dict[bytes, float]) -> None:
+    while True:
+        try:
+            _, _, echo = one.recv(2048).partition(b" ")
+        except OSError:
+            return
+        waiting.pop(echo, None)
+
+
+if __name__ == "__main__":
+    main()

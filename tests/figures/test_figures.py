@@ -1,0 +1,49 @@
+"""The arithmetic of the figures, and the page that shows the last run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import VIP, Cluster
+from tests.figures.client import Blast
+from tests.figures.rows import counted, percentiles
+from tests.figures.table import write_table
+from tests.lab import until
+
+_PAGE = Path(__file__).resolve().parents[2] / "docs" / "figures.md"
+
+
+def test_percentiles_are_of_the_samples_and_in_milliseconds() -> None:
+    half, high = percentiles("x", [number / 1000 for number in range(1, 101)], targets=(50.0, 99.0))
+    assert (half.value, half.ok, half.n, half.spread) == (51.0, False, 100, (1.0, 100.0))
+    assert (high.value, high.ok, high.target) == (100.0, False, "<= 99 ms")
+    assert percentiles("x", [0.001])[0].ok is None
+
+
+def test_one_lost_packet_misses_the_target() -> None:
+    assert counted("x", 0, 10, control=None).ok is True
+    assert counted("x", 1, 10, control=None).ok is False
+
+
+def test_the_page_has_the_figures_that_are_promised(tmp_path: Path) -> None:
+    write_table([counted("x", 0, 10, control="y")], tmp_path / "page")
+    assert "| x | 0 | of 10 | 0 to 0 | 1 | 0 met | y |" in (tmp_path / "page").read_text()
+    page = _PAGE.read_text()
+    for name in ("loss/agent-kill-9", "loss/speaker-kill-9", "loss/agent-upgrade", "tcp-connections-broken"):
+        assert name in page
+    for name in ("last-backend-lost-to-route-gone", "event-to-kernel", "kernel-to-route", "announced-without-datapath"):
+        assert name in page
+
+
+@pytest.mark.root
+@pytest.mark.lab
+def test_the_client_sees_what_is_lost_and_what_is_broken(shared: Cluster) -> None:
+    with Blast(shared.lab.client, VIP, rate=200, connections=8) as blast:
+        pod = shared.lab.pods[0]
+        shared.lab.stop_pod(pod)
+        until(lambda: shared.agents[0].vip(VIP).get("proof"), "some time has passed")
+        shared.lab.start_pod(pod)
+        seen = blast.stop()
+    assert seen.broken + seen.lost > 0, seen

@@ -11,10 +11,10 @@ from tests.bench.report import Row
 
 _HEAD = """# The promise in figures
 
-From `make figures` (real kernel, BIRD and traffic in network namespaces; `make figures DOCS=1` writes this page). The
-lab: one client, one router, two nodes with two backends each, all on one machine ({cpus} CPUs, kernel {kernel}). Times
-are from that machine with whatever else it did; losses are counts. A control shows that the run could have seen what it did
-not see.
+From `make figures` (real kernel, BIRD and traffic in network namespaces; `make figures DOCS=1` writes this page).
+The lab: one client, one router, two nodes with two backends each, all on one machine ({cpus} CPUs, kernel {kernel}).
+Times are from that machine with whatever else it did; losses are counts. A control shows that the run could have seen
+what it did not see.
 
 | figure | value | unit | spread | n | target | control |
 |---|---|---|---|---|---|---|

@@ -12,8 +12,17 @@ from announcer.ipam import allocate
 from announcer.model.errors import ConfigProblem
 from announcer.model.net import IPAddress
 from announcer.model.objects import ConfigMap, KubeObject, ObjectKey, Service
-from announcer.snapshot import DEFAULT_NAMESPACE, ConfigView, Snapshot, index_objects, lose_config, take_config
-from announcer.sources.events import Replace
+from announcer.snapshot import (
+    DEFAULT_NAMESPACE,
+    ConfigView,
+    ObjectIndex,
+    Snapshot,
+    index_objects,
+    lose_config,
+    take_config,
+    update_index,
+)
+from announcer.sources.events import Replace, SourceEvent
 
 #: The ConfigMap that holds the configuration.
 CONFIG_MAP_NAME = "bgp-config"
@@ -26,15 +35,16 @@ class Allocations(msgspec.Struct, frozen=True, kw_only=True):
     refused: Mapping[ObjectKey, str] = {}
 
 
-def absorb(snapshot: Snapshot, event: Replace, config: ConfigView, *, standalone: bool) -> Snapshot:
+def absorb(snapshot: Snapshot, event: SourceEvent, config: ConfigView, *, standalone: bool) -> Snapshot:
     """The snapshot after a source has delivered ``event``, with ``config`` in force.
 
     ``standalone``: no cluster allocates addresses, so this function does, for the Services that have none.
     """
-    index = index_objects(event.objects)
+    index = _index(snapshot, event)
     seen = Snapshot(
         revision=snapshot.revision + 1,
         node_name=snapshot.node_name,
+        standalone=standalone,
         synced=snapshot.synced or event.synced,
         complete=(snapshot.synced and snapshot.complete) or not event.problems,
         nodes=index.nodes,
@@ -43,13 +53,32 @@ def absorb(snapshot: Snapshot, event: Replace, config: ConfigView, *, standalone
         secrets=index.secrets,
         drain=snapshot.drain,
     )
-    return with_config(seen, config, standalone=standalone)
+    return with_config(seen, config)
 
 
-def with_config(snapshot: Snapshot, view: ConfigView, *, standalone: bool) -> Snapshot:
+def _index(snapshot: Snapshot, event: SourceEvent) -> ObjectIndex:
+    if isinstance(event, Replace):
+        return index_objects(event.objects)
+    before = ObjectIndex(
+        nodes=snapshot.nodes, services=snapshot.services, slices=snapshot.slices, secrets=snapshot.secrets
+    )
+    return update_index(before, event.changed, event.removed)
+
+
+def with_config(snapshot: Snapshot, view: ConfigView) -> Snapshot:
     """The same objects under another configuration, as ``absorb`` would make it of them."""
-    allocations = _allocate(view.config, snapshot.services.values()) if standalone else Allocations()
+    allocations = _allocate(view.config, snapshot.services.values()) if snapshot.standalone else Allocations()
     return msgspec.structs.replace(snapshot, config=view, allocated=allocations.given, refused=allocations.refused)
+
+
+def config_from_event(before: ConfigView, event: SourceEvent) -> ConfigView:
+    """The configuration after a source has delivered ``event``."""
+    if isinstance(event, Replace):
+        return config_from_objects(before, event.objects) if event.synced else before
+    if not any(isinstance(item, ConfigMap) for item in (*event.changed, *event.removed)):
+        return before
+    # A source that tells changes follows one ConfigMap: what it says of it is all that there is.
+    return config_from_objects(before, event.changed)
 
 
 def config_from_objects(before: ConfigView, objects: Iterable[KubeObject]) -> ConfigView:
@@ -65,6 +94,13 @@ def config_from_objects(before: ConfigView, objects: Iterable[KubeObject]) -> Co
     result = parse_config_map(chosen)
     after = take_config(before, result.config, result.problems, chosen.key.namespace)
     return guard_empty(before, after, file=chosen.file, line=chosen.lines.get(KEY, 0))
+
+
+def secrets_of(view: ConfigView) -> frozenset[ObjectKey]:
+    """The Secrets that the configuration in force names."""
+    peers = view.config.peers if view.config is not None else ()
+    names = {peer.password_secret.name for peer in peers if peer.password_secret is not None}
+    return frozenset(ObjectKey(view.namespace, name) for name in names)
 
 
 def guard_empty(before: ConfigView, after: ConfigView, *, file: str, line: int = 1) -> ConfigView:

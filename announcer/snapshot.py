@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -70,6 +71,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     ``complete`` False: the source was read, but some of it could not be understood and no earlier good state of that
     part is known. What is missing then is missing in the reading, not in the world.
+    ``standalone``: no cluster allocates addresses, so this agent does, for the Services that have none.
     ``allocated``: addresses that this agent's own allocator gave, for Services that nobody else gave any (standalone).
     ``refused``: for Services that it could give none, why. ``drain``: on whose word, given on this node itself, it is
     to be taken out of service; empty if nobody said so.
@@ -77,6 +79,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     revision: int
     node_name: str
+    standalone: bool = True
     synced: bool = False
     complete: bool = True
     config: ConfigView = ConfigView()
@@ -123,3 +126,43 @@ def index_objects(objects: Iterable[KubeObject]) -> ObjectIndex:
                 pass  # ``inputs`` looks for the one that counts
     ordered = {owner: tuple(sorted(found, key=lambda s: s.key)) for owner, found in slices.items()}
     return ObjectIndex(nodes=nodes, services=services, slices=ordered, secrets=secrets)
+
+
+def update_index(index: ObjectIndex, changed: Iterable[KubeObject], removed: Iterable[KubeObject]) -> ObjectIndex:
+    """The index after some objects changed; the same as ``index_objects`` of all of them, at the cost of some.
+
+    A mapping is copied only if something in it differs. ``removed`` holds the objects as the index has them.
+    """
+    copies: dict[str, dict[ObjectKey, Any]] = {}
+
+    def place(name: str) -> dict[ObjectKey, Any]:
+        if name not in copies:
+            copies[name] = dict(getattr(index, name))
+        return copies[name]
+
+    for item in removed:
+        if isinstance(item, EndpointSlice):
+            _place_slice(place("slices"), item.service, item.key, None)
+        elif type(item) in _PLACES:
+            place(_PLACES[type(item)]).pop(item.key, None)
+    for item in changed:
+        if isinstance(item, EndpointSlice):
+            _place_slice(place("slices"), item.service, item.key, item)
+        elif type(item) in _PLACES:
+            place(_PLACES[type(item)])[item.key] = item
+    return msgspec.structs.replace(index, **copies)
+
+
+_PLACES: dict[type[KubeObject], str] = {Node: "nodes", Service: "services", Secret: "secrets"}
+
+
+def _place_slice(
+    slices: dict[ObjectKey, tuple[EndpointSlice, ...]], owner: ObjectKey, key: ObjectKey, item: EndpointSlice | None
+) -> None:
+    rest = [one for one in slices.get(owner, ()) if one.key != key]
+    if item is not None:
+        rest.append(item)
+    if rest:
+        slices[owner] = tuple(sorted(rest, key=lambda one: one.key))
+    else:
+        slices.pop(owner, None)

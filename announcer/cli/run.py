@@ -10,12 +10,32 @@ from pathlib import Path
 import click
 
 from announcer.cli.client import EXIT_NO, EXIT_WRONG_USE, state_dir_option
+from announcer.inputs import CONFIG_MAP_NAME
 from announcer.logs import set_up_logging
+from announcer.model.objects import ObjectKey
 from announcer.run.settings import DEFAULT_BPFFS, DEFAULT_STATUS_LISTEN, AgentSettings
+from announcer.snapshot import DEFAULT_NAMESPACE
 
 
 @click.command()
-@click.option("--source", required=True, metavar="DIR", help="Folder with Kubernetes objects as YAML; followed live.")
+@click.option(
+    "--source",
+    required=True,
+    metavar="kube|DIR",
+    help="kube: the API server of the cluster. Else a folder with Kubernetes objects as YAML. Both are followed live.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --source kube: how to reach the API server. Default: as a pod, or the user's kubeconfig.",
+)
+@click.option(
+    "--config-map",
+    default=f"{DEFAULT_NAMESPACE}/{CONFIG_MAP_NAME}",
+    show_default=True,
+    metavar="NAMESPACE/NAME",
+    help="With --source kube: the ConfigMap; the Secrets that it names are in its namespace.",
+)
 @click.option(
     "--node-name", default=socket.gethostname, show_default="host name", help="Which Node object is this one."
 )
@@ -88,6 +108,8 @@ from announcer.run.settings import DEFAULT_BPFFS, DEFAULT_STATUS_LISTEN, AgentSe
 )
 def run(
     source: str,
+    kubeconfig: Path | None,
+    config_map: str,
     node_name: str,
     config_file: Path | None,
     state_dir: Path,
@@ -108,10 +130,11 @@ def run(
     """
     from announcer.run.main import StartError, run_agent
 
-    folder = _source_folder(source)
     settings = AgentSettings(
         node_name=node_name,
-        source=folder,
+        source=_source_folder(source),
+        kubeconfig=kubeconfig,
+        config_map=_key(config_map),
         config_file=config_file,
         state_dir=state_dir.absolute(),
         bpffs=bpffs.absolute(),
@@ -132,12 +155,19 @@ def run(
         sys.exit(EXIT_NO)
 
 
-def _source_folder(source: str) -> Path:
+def _source_folder(source: str) -> Path | None:
     if source == "kube":
-        click.echo("lockstep: --source kube comes with the cluster release; give a folder of manifests", err=True)
-        sys.exit(EXIT_WRONG_USE)
+        return None
     folder = Path(source)
     if not folder.is_dir():
         click.echo(f"lockstep: --source: {folder} is not a folder", err=True)
         sys.exit(EXIT_WRONG_USE)
     return folder
+
+
+def _key(text: str) -> ObjectKey:
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name):
+        click.echo(f"lockstep: --config-map: {text} is not NAMESPACE/NAME", err=True)
+        sys.exit(EXIT_WRONG_USE)
+    return ObjectKey(namespace, name)

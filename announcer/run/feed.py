@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from pathlib import Path
 
 from announcer.config import load
-from announcer.inputs import absorb, config_from_objects, guard_empty
+from announcer.inputs import absorb, config_from_event, guard_empty, secrets_of
 from announcer.model.errors import ConfigProblem
 from announcer.run.agent import Agent
 from announcer.run.drain import DrainFile
 from announcer.run.last_good import LastGood
 from announcer.run.settings import AgentSettings
 from announcer.snapshot import ConfigView, lose_config, take_config
-from announcer.sources.events import Replace
+from announcer.sources.events import Changes, Source, SourceEvent
 from announcer.sources.folder import FolderSource
 
 log = logging.getLogger(__name__)
@@ -26,17 +25,27 @@ _CONFIG_POLL_SECONDS = 0.5
 _DRAIN_POLL_SECONDS = 0.2
 
 
+def open_source(settings: AgentSettings) -> Source:
+    """The source that the settings name."""
+    if settings.source is not None:
+        return FolderSource(settings.source)
+    from announcer.sources.kube import ClusterAccess, KubeSource
+
+    access = ClusterAccess(kubeconfig=settings.kubeconfig)
+    return KubeSource(access, node_name=settings.node_name, config=settings.config_map)
+
+
 class Feed:
     """Follows the source and the configuration file, and hands the agent a snapshot for every change."""
 
-    def __init__(self, settings: AgentSettings, agent: Agent) -> None:
+    def __init__(self, settings: AgentSettings, agent: Agent, source: Source) -> None:
         """The state folder must exist: the last good configuration is there."""
         self._settings = settings
         self._agent = agent
+        self._source = source
         self._last_good = LastGood(settings.state_dir)
         self._view: ConfigView = self._last_good.load()
-        self._last: Replace | None = None
-        self._heard = time.monotonic()
+        self._last: SourceEvent | None = None
         self.problems: tuple[ConfigProblem, ...] = ()
         self.leaving = False
         # Before the first snapshot: an agent that was killed while it drained must not announce everything again.
@@ -44,27 +53,24 @@ class Feed:
 
     @property
     def stale_seconds(self) -> float:
-        """Since when the source cannot be read, in seconds; 0 while it can. A folder that is quiet is not stale."""
-        if self._last is None or not self._last.synced:
-            return time.monotonic() - self._heard
-        return 0.0
+        """Since when the source cannot be read, in seconds; 0 while it can."""
+        return self._source.stale_seconds
 
     async def follow(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_folder())
+            group.create_task(self._follow_source())
             group.create_task(self._follow_drain())
             if self._settings.config_file is not None:
                 group.create_task(self._follow_config_file(self._settings.config_file))
 
-    async def _follow_folder(self) -> None:
-        async for event in FolderSource(self._settings.source).events():
-            self._heard = time.monotonic()
+    async def _follow_source(self) -> None:
+        async for event in self._source.events():
             self._last = event
             self._report(event.problems)
-            if self._settings.config_file is None and event.synced:
-                self._view = config_from_objects(self._view, event.objects)
-            self._publish()
+            if self._settings.config_file is None:
+                self._view = config_from_event(self._view, event)
+            self._publish(event)
 
     async def _follow_drain(self) -> None:
         file = DrainFile(self._settings.state_dir)
@@ -85,7 +91,10 @@ class Feed:
             if not _same(data, seen):
                 seen = data
                 self._view = self._take_file(path, data)
-                self._publish()
+                self._source.name_secrets(secrets_of(self._view))
+                if self._last is not None:
+                    # Nothing else has changed.
+                    self._publish(Changes(problems=self._last.problems, synced=self._last.synced))
             await asyncio.sleep(_CONFIG_POLL_SECONDS)
 
     def _take_file(self, path: Path, data: bytes | OSError) -> ConfigView:
@@ -96,15 +105,14 @@ class Feed:
         after = take_config(self._view, result.config, result.problems)
         return guard_empty(self._view, after, file=str(path))
 
-    def _publish(self) -> None:
-        """Give the agent what is known now, as soon as both objects and a first look at the configuration are there."""
+    def _publish(self, event: SourceEvent) -> None:
+        """Give the agent what is known now."""
         for problem in self._view.problems:
             if problem not in self._agent.snapshot.config.problems:
                 log.error("bgp-config: %s", problem)
-        if self._last is None:
-            return
         self._last_good.keep(self._view)
-        self._agent.take(absorb(self._agent.snapshot, self._last, self._view, standalone=True))
+        standalone = self._settings.source is not None
+        self._agent.take(absorb(self._agent.snapshot, event, self._view, standalone=standalone))
 
     def _report(self, problems: tuple[ConfigProblem, ...]) -> None:
         for problem in problems:

@@ -20,7 +20,7 @@ from pathlib import Path
 from announcer.model.errors import BugError, TargetError
 from announcer.record.recorder import Recorder
 from announcer.run.agent import Agent
-from announcer.run.feed import Feed
+from announcer.run.feed import Feed, open_source
 from announcer.run.health_ports import HealthPorts
 from announcer.run.settings import AgentSettings
 from announcer.run.sight import SightMaker
@@ -52,7 +52,7 @@ async def run_agent(settings: AgentSettings) -> None:
         recorder = Recorder(settings.record, settings.plan, limit=settings.record_bytes)
         hands = Hands(datapath=datapath, bgp=client)
         agent = Agent(hands, settings.node_name, settings=settings.plan, recorder=recorder)
-        feed = Feed(settings, agent)
+        feed = Feed(settings, agent, open_source(settings))
         looks = SightMaker(agent, feed, datapath)
         counted = (agent.latency.registry, agent.repairs.registry)
         endpoint = Endpoint(looks.look, DatapathTracer(datapath, looks.look), counted)

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import msgspec
 
+from announcer.inputs import CONFIG_MAP_NAME
+from announcer.model.objects import ObjectKey
 from announcer.plan import PlanSettings
 from announcer.record.recorder import DEFAULT_BYTES
+from announcer.snapshot import DEFAULT_NAMESPACE
 
 #: Where the agent keeps its sockets, locks and the last good configuration.
 DEFAULT_STATE_DIR = Path("/run/lockstep")
@@ -20,7 +23,9 @@ DEFAULT_STATUS_LISTEN = "127.0.0.1:9797"
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One agent.
 
-    ``config_file`` None: the ConfigMap ``bgp-config`` of the source. ``devices`` None: found by route.
+    ``source`` None: the API server of a cluster, found by ``kubeconfig`` or, if that is None, as a pod; ``config_map``
+    names the ConfigMap there. ``config_file`` None: the ConfigMap ``bgp-config`` of the source. ``devices`` None:
+    found by route.
     ``status_listen``, ``metrics_listen``: ``unix:PATH`` or ``ADDRESS:PORT``; the second answers what anybody may know.
     ``spawn_speaker``: start a speaker if none answers. ``health_check_node_ports``: answer on the
     ``healthCheckNodePort`` of Services. ``drain_on_exit``: how many seconds SIGTERM may take to drain the node first;
@@ -29,7 +34,9 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     node_name: str
-    source: Path
+    source: Path | None
+    kubeconfig: Path | None = None
+    config_map: ObjectKey = ObjectKey(DEFAULT_NAMESPACE, CONFIG_MAP_NAME)
     config_file: Path | None = None
     state_dir: Path = DEFAULT_STATE_DIR
     bpffs: Path = DEFAULT_BPFFS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Iterable
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from announcer.model.errors import ConfigProblem
-from announcer.model.objects import KubeObject
+from announcer.model.objects import KubeObject, ObjectKey
 
 
 class Replace(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,4 +23,34 @@ class Replace(msgspec.Struct, frozen=True, kw_only=True):
     synced: bool = True
 
 
-SourceEvent: TypeAlias = Replace
+class Changes(msgspec.Struct, frozen=True, kw_only=True, tag="changes"):
+    """What differs from the state after the event before; a source begins with a complete one.
+
+    ``removed`` holds the objects as they were last. One whose place in an index changed stands in both.
+    ``problems`` and ``synced`` as in :class:`Replace`.
+    """
+
+    changed: tuple[KubeObject, ...] = ()
+    removed: tuple[KubeObject, ...] = ()
+    problems: tuple[ConfigProblem, ...] = ()
+    synced: bool = True
+
+
+SourceEvent: TypeAlias = Replace | Changes
+
+
+class Source(Protocol):
+    """Where the objects come from."""
+
+    @property
+    def stale_seconds(self) -> float:
+        """For how long the source has not been heard, in seconds; 0 while all is well."""
+        ...
+
+    def name_secrets(self, keys: Iterable[ObjectKey]) -> None:
+        """Secrets that a configuration names which does not come from the source. It need bring no others."""
+        ...
+
+    def events(self) -> AsyncIterator[SourceEvent]:
+        """The events, without end."""
+        ...

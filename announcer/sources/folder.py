@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from announcer.model.errors import ConfigProblem
-from announcer.sources.events import SourceEvent
+from announcer.model.objects import ObjectKey
+from announcer.sources.events import Replace
 from announcer.sources.fold import FileState, Unreadable, fold, merge
 from announcer.sources.scan import Listing, Stamp, list_folder, read_content, settled
 from announcer.sources.watch import Watch
@@ -43,14 +44,27 @@ class FolderSource:
         self._stamps: dict[str, Stamp] = {}
         self._watch: Watch | None = None
         self._watched: dict[Path, tuple[int, int]] = {}
+        self._readable = False
+        self._looked = time.monotonic()
         self._watch_problem: tuple[ConfigProblem, ...] = ()
 
-    async def events(self) -> AsyncIterator[SourceEvent]:
+    @property
+    def stale_seconds(self) -> float:
+        """Since when the folder cannot be read, in seconds; 0 while it can. One that is quiet is not stale."""
+        return 0.0 if self._readable else time.monotonic() - self._looked
+
+    def name_secrets(self, keys: Iterable[ObjectKey]) -> None:
+        """Nothing to do: a folder brings all Secrets that are in it."""
+
+    async def events(self) -> AsyncIterator[Replace]:
         """The present state at once, then a new one each time that it differs. Ends only when it is cancelled."""
-        last: SourceEvent | None = None
+        last: Replace | None = None
         try:
             while True:
                 event = await self._look_undisturbed()
+                if event.synced or self._readable:
+                    self._looked = time.monotonic()
+                self._readable = event.synced
                 if event != last:
                     last = event
                     yield event
@@ -58,7 +72,7 @@ class FolderSource:
         finally:
             self._unwatch()
 
-    async def _look_undisturbed(self) -> SourceEvent:
+    async def _look_undisturbed(self) -> Replace:
         """A look during which nothing was written: otherwise it may have found half of it. Tried a few times."""
         event = await self._look()
         for _ in range(_TRIES):
@@ -68,7 +82,7 @@ class FolderSource:
             event = await self._look()
         return event
 
-    async def _look(self) -> SourceEvent:
+    async def _look(self) -> Replace:
         """One complete look. Directories are watched before their files are read, so nothing is missed."""
         listing = await asyncio.to_thread(list_folder, self._root)
         while listing.directories != self._watched and not listing.problem:

@@ -23,7 +23,7 @@ def plan_answer(snapshot: Snapshot, data: bytes, file: str = "") -> Json:
     view = guard_empty(snapshot.config, take_config(snapshot.config, result.config, result.problems), file=file)
     if view.state is not ConfigState.APPLIED:
         return _answer(valid=False, problems=view.problems, found=Preview())
-    after = decide(with_config(snapshot, view, standalone=True))
+    after = decide(with_config(snapshot, view))
     return _answer(valid=True, problems=(), found=preview(decide(snapshot), after))
 
 

@@ -32,7 +32,7 @@ OBJECTS = (
 
 
 def decided(text: str) -> Desired:
-    return decide(with_config(snapshot(*OBJECTS), take_config(ConfigView(), config(text), ()), standalone=True))
+    return decide(with_config(snapshot(*OBJECTS), take_config(ConfigView(), config(text), ())))
 
 
 _peer = st.fixed_dictionaries(

@@ -59,6 +59,15 @@ def path_of(kind: str, namespace: str = "", name: str = "", subresource: str = "
     return "/" + "/".join(part for part in parts if part)
 
 
+def place_of(path: str) -> tuple[str, str]:
+    """The kind and the namespace that the path of a collection names; both empty if it names none."""
+    for kind, (group, plural) in _PLACES.items():
+        rest = path.strip("/").removeprefix(group).strip("/").split("/")
+        if path.strip("/").startswith(group) and rest[-1] == plural:
+            return kind, rest[1] if rest[0] == "namespaces" and len(rest) == 3 else ""
+    return "", ""
+
+
 class Api:
     """Talks to one API server as one user. Raises :class:`ApiError` for every answer that is not a success."""
 

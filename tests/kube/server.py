@@ -61,7 +61,7 @@ class KubeServer:
         self.folder = folder
         self.port, self._etcd_port, self._peer_port, self._manager_port = _free_ports(4)
         self.url = f"https://127.0.0.1:{self.port}"
-        self._admin_token = secrets.token_hex(16)
+        self.admin_token = secrets.token_hex(16)
         self._etcd: subprocess.Popen[bytes] | None = None
         self._api: subprocess.Popen[bytes] | None = None
         self._manager: subprocess.Popen[bytes] | None = None
@@ -112,7 +112,7 @@ class KubeServer:
             *extra,
         )
         until(self.ca.exists, "the API server has its certificate", START_SECONDS)
-        self.admin = self.as_token(self._admin_token)
+        self.admin = self.as_token(self.admin_token)
         until(self.ready, "the API server is ready", START_SECONDS)
         until(lambda: self._has_namespace("kube-system"), "the API server has its namespaces", START_SECONDS)
 
@@ -129,7 +129,7 @@ class KubeServer:
             return
         self._manager = self._spawn(
             "kube-controller-manager",
-            f"--kubeconfig={self.kubeconfig(self._admin_token, 'controllers')}",
+            f"--kubeconfig={self.kubeconfig(self.admin_token, 'controllers')}",
             f"--controllers={','.join(CONTROLLERS)}",
             f"--secure-port={self._manager_port}",
             "--bind-address=127.0.0.1",
@@ -189,7 +189,7 @@ class KubeServer:
     @property
     def admin_kubeconfig(self) -> Path:
         """A kubeconfig file that may do everything."""
-        return self.kubeconfig(self._admin_token, "admin")
+        return self.kubeconfig(self.admin_token, "admin")
 
     def empty(self) -> None:
         """Delete what tests may have left, so that each begins with the same cluster."""
@@ -204,7 +204,7 @@ class KubeServer:
         keys = self.folder / "keys"
         keys.mkdir(mode=0o700)
         subprocess.run(["openssl", "genrsa", "-out", keys / "sa.key", "2048"], check=True, capture_output=True)
-        (keys / "tokens.csv").write_text(f"{self._admin_token},admin,admin,system:masters\n")
+        (keys / "tokens.csv").write_text(f"{self.admin_token},admin,admin,system:masters\n")
 
     def _etcd_extra(self) -> tuple[str, ...]:
         peer = f"http://127.0.0.1:{self._peer_port}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from announcer.sources.events import SourceEvent
+from announcer.sources.events import Replace
 from announcer.sources.folder import FolderSource
 from announcer.sources.scan import list_folder, read_content
 from tests.announcer.sources.test_fold import names, problems, service
@@ -27,13 +27,13 @@ DEADLINE = 20.0
 class Followed:
     """A folder and the events of its source."""
 
-    def __init__(self, path: Path, events: AsyncIterator[SourceEvent]) -> None:
+    def __init__(self, path: Path, events: AsyncIterator[Replace]) -> None:
         self.path = path
         self._events = events
-        self.last: SourceEvent | None = None
+        self.last: Replace | None = None
         self.count = 0
 
-    async def until(self, wanted: Callable[[SourceEvent], bool]) -> SourceEvent:
+    async def until(self, wanted: Callable[[Replace], bool]) -> Replace:
         """The next event for which ``wanted`` holds."""
         async with asyncio.timeout(DEADLINE):
             async for event in self._events:
@@ -42,7 +42,7 @@ class Followed:
                     return event
         raise AssertionError("the source ended")
 
-    async def names(self, *expected: str) -> SourceEvent:
+    async def names(self, *expected: str) -> Replace:
         """The next event whose objects have these names."""
         return await self.until(lambda event: names(event) == list(expected))
 

@@ -92,6 +92,7 @@ def _foreign(bare: Cluster) -> None:
     with Oracle(bare.lab, VIP) as oracle:
         process = start_speaker(bare.lab, bare.lab.nodes[0], {"198.18.0.0/24": ""})
         until(lambda: "198.18.0.0/24" in bare.lab.router.fib(), "the router has it", 20)
+        _watch(0.5)
         end_look = oracle.stop()
         process.kill()
     assert oracle.broken(end_look) == ["I9: the router learned 198.18.0.0/24"]

@@ -119,6 +119,14 @@ class Api:
             return self.patch(manifest["kind"], namespace, metadata["name"], {"status": manifest["status"]}, "status")
         return made
 
+    def ensure(self, manifest: Manifest) -> None:
+        """Create an object unless it is there already."""
+        try:
+            self.create(manifest)
+        except ApiError as error:
+            if error.code != 409:
+                raise
+
     def replace(self, manifest: Manifest) -> Manifest:
         """Write an object anew; a ``resourceVersion`` in it must be the present one."""
         metadata = manifest["metadata"]

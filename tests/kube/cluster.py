@@ -116,7 +116,7 @@ def kube_cluster(server: KubeServer) -> Iterator[KubeCluster]:
 def agent_token(server: KubeServer) -> str:
     """A token of a ServiceAccount that may do what an agent needs."""
     api, name, namespace = server.admin, "agent", "kube-system"
-    api.create(objects.service_account(name))
+    api.ensure(objects.service_account(name))
     subjects = [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]
     for kind, rules, place in (
         ("ClusterRole", list(AGENT_RULES), {}),
@@ -124,8 +124,8 @@ def agent_token(server: KubeServer) -> str:
          {"namespace": namespace}),
     ):  # fmt: skip
         version = {"apiVersion": f"{_RBAC}/v1"}
-        api.create({**version, "kind": kind, "metadata": {"name": name, **place}, "rules": rules})
-        api.create(
+        api.ensure({**version, "kind": kind, "metadata": {"name": name, **place}, "rules": rules})
+        api.ensure(
             {
                 **version,
                 "kind": f"{kind}Binding",

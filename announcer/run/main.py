@@ -60,7 +60,7 @@ async def run_agent(settings: AgentSettings) -> None:
             await _run_until_signal(
                 functools.partial(_leave, settings, agent, feed),
                 agent.loop(), feed.follow(), _follow_speaker(client, agent), _keep_speaker(settings, agent),
-                _answer_health_checks(settings, agent, looks),
+                _answer_health_checks(settings, agent, looks), _write_events(settings, looks),
             )  # fmt: skip
         await client.close()
         recorder.close()
@@ -165,6 +165,17 @@ async def _answer_health_checks(settings: AgentSettings, agent: Agent, looks: Si
         ports = HealthPorts(looks.look)
         looks.closed_ports = ports.problems
         await ports.follow(lambda: agent.desired.health_checks)
+    await asyncio.Event().wait()
+
+
+async def _write_events(settings: AgentSettings, looks: SightMaker) -> None:
+    """Only a cluster has somebody who reads them."""
+    if settings.source is None:
+        from announcer.run.events import EventWriter
+        from announcer.sources.kube import ClusterAccess
+
+        access = ClusterAccess(kubeconfig=settings.kubeconfig)
+        await EventWriter(access, settings.node_name, looks.look).run()
     await asyncio.Event().wait()
 
 

@@ -155,3 +155,26 @@ def test_a_password_from_a_secret_reaches_the_session(cluster: KubeCluster) -> N
     cluster.api.replace(objects.config_map(CONFIG))
     cidrs = {node.pod_cidr for node in cluster.lab.nodes}
     until(lambda: cidrs <= set(cluster.lab.router.fib()), "without a password the router takes them again", 60)
+
+
+def test_the_cluster_is_told_by_events(cluster: KubeCluster) -> None:
+    """One node tells of the Service, each node of itself; the token of an agent may create Events and nothing else."""
+    api = cluster.api
+
+    def told(name: str) -> list[tuple[str, str]]:
+        found = [one for one in api.items("Event") if one["involvedObject"]["name"] == name]
+        return [(one["type"], one["reason"]) for one in sorted(found, key=lambda one: one["lastTimestamp"])]
+
+    api.create(objects.service("told", ingress=[VIP]))
+    until(lambda: ("Warning", "NoEndpoints") in told("told"), "that there are no endpoints", 20)
+    api.create(cluster.slice_of("told", ["n1p1", "n2p1"]))
+    until(lambda: ("Normal", "Announced") in told("told"), "that it is announced", 30)
+    assert len(told("told")) == 2, "by one of the two nodes"
+    uid = api.get("Service", "default", "told")["metadata"]["uid"]
+    events = [one for one in api.items("Event") if one["involvedObject"]["name"] == "told"]
+    assert {one["involvedObject"]["uid"] for one in events} == {uid}, "so that kubectl describe shows it"
+    api.replace(objects.config_map(CONFIG + "nonsense: 1\n"))
+    for name in ("n1", "n2"):
+        until(lambda name=name: ("Warning", "ConfigStale") in told(name), f"{name} tells of its configuration", 20)  # type: ignore[misc]
+    api.replace(objects.config_map(CONFIG))
+    until(lambda: ("Normal", "ConfigApplied") in told("n1"), "and that it is right again", 20)

@@ -74,7 +74,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     ``standalone``: no cluster allocates addresses, so this agent does, for the Services that have none.
     ``allocated``: addresses that this agent's own allocator gave, for Services that nobody else gave any (standalone).
     ``refused``: for Services that it could give none, why. ``drain``: on whose word, given on this node itself, it is
-    to be taken out of service; empty if nobody said so.
+    to be taken out of service; empty if nobody said so. ``nodes_fresh`` False: what ``nodes`` says of others may be
+    minutes old, too old to leave on the strength of it.
     """
 
     revision: int
@@ -90,6 +91,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     allocated: Mapping[ObjectKey, tuple[IPAddress, ...]] = {}
     refused: Mapping[ObjectKey, str] = {}
     drain: str = ""
+    nodes_fresh: bool = True
 
     @property
     def node(self) -> Node | None:

@@ -95,7 +95,9 @@ def _shed(route: Route, neighbor: Neighbor) -> Route:
 
 
 def _kept(snapshot: Snapshot, config: Config, claims: Claims, vips: Iterable[IPAddress]) -> frozenset[IPAddress]:
-    """The VIPs for which this node is among the last announcers."""
+    """The VIPs for which this node is among the last announcers, or may be for all that is known."""
+    if not snapshot.nodes_fresh and config.drain.floor > 0:
+        return frozenset(vips)
     nodes = [node for node in snapshot.nodes.values() if _may_announce(node, config)]
     leaving = {node.key.name for node in nodes if node_words(node, config.drain)}
     kept = set()

@@ -85,6 +85,11 @@ class Agent:
         if by != self.snapshot.drain:
             self.take(msgspec.structs.replace(self.snapshot, drain=by, revision=self.snapshot.revision + 1))
 
+    def know_nodes(self, fresh: bool) -> None:
+        """Whether what is known of other nodes is fresh."""
+        if fresh is not self.snapshot.nodes_fresh:
+            self.take(msgspec.structs.replace(self.snapshot, nodes_fresh=fresh, revision=self.snapshot.revision + 1))
+
     @property
     def drained(self) -> bool:
         """True when nothing is left to do for a drain that was asked for."""

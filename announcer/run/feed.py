@@ -6,14 +6,17 @@ import asyncio
 import logging
 from pathlib import Path
 
+import msgspec
+
 from announcer.config import load
+from announcer.decide.drain import node_words
 from announcer.inputs import absorb, config_from_event, guard_empty, secrets_of
 from announcer.model.errors import ConfigProblem
 from announcer.run.agent import Agent
 from announcer.run.drain import DrainFile
 from announcer.run.last_good import LastGood
 from announcer.run.settings import AgentSettings
-from announcer.snapshot import ConfigView, lose_config, take_config
+from announcer.snapshot import ConfigView, Snapshot, lose_config, take_config
 from announcer.sources.events import Changes, Source, SourceEvent
 from announcer.sources.folder import FolderSource
 
@@ -48,6 +51,7 @@ class Feed:
         self._last: SourceEvent | None = None
         self.problems: tuple[ConfigProblem, ...] = ()
         self.leaving = False
+        self._left = False
         # Before the first snapshot: an agent that was killed while it drained must not announce everything again.
         agent.drain("lockstep drain" if DrainFile(settings.state_dir).wanted else "")
 
@@ -77,6 +81,7 @@ class Feed:
         while True:
             if not self.leaving:
                 self._agent.drain("lockstep drain" if file.wanted else "")
+            self._agent.know_nodes(self._nodes_fresh(self._agent.snapshot))
             await asyncio.sleep(_DRAIN_POLL_SECONDS)
 
     def leave(self) -> None:
@@ -112,7 +117,17 @@ class Feed:
                 log.error("bgp-config: %s", problem)
         self._last_good.keep(self._view)
         standalone = self._settings.source is not None
-        self._agent.take(absorb(self._agent.snapshot, event, self._view, standalone=standalone))
+        seen = absorb(self._agent.snapshot, event, self._view, standalone=standalone)
+        self._agent.take(msgspec.structs.replace(seen, nodes_fresh=self._nodes_fresh(seen)))
+
+    def _nodes_fresh(self, seen: Snapshot) -> bool:
+        """A Node object that says "leave" is not obeyed before it is known who else was told so."""
+        config = seen.config.config
+        wanted = config is not None and seen.node is not None and bool(node_words(seen.node, config.drain))
+        fresh = self._source.look_closely(wanted)
+        # Once left on fresh knowledge, it stays away: an API server that is gone does not bring it back.
+        self._left = wanted and (self._left or fresh)
+        return self._left or not wanted
 
     def _report(self, problems: tuple[ConfigProblem, ...]) -> None:
         for problem in problems:

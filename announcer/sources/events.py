@@ -51,6 +51,10 @@ class Source(Protocol):
         """Secrets that a configuration names which does not come from the source. It need bring no others."""
         ...
 
+    def look_closely(self, wanted: bool) -> bool:
+        """While ``wanted``, keep what is known of other nodes fresh, whatever that costs. True if it is fresh now."""
+        ...
+
     def events(self) -> AsyncIterator[SourceEvent]:
         """The events, without end."""
         ...

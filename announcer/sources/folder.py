@@ -56,6 +56,10 @@ class FolderSource:
     def name_secrets(self, keys: Iterable[ObjectKey]) -> None:
         """Nothing to do: a folder brings all Secrets that are in it."""
 
+    def look_closely(self, wanted: bool) -> bool:
+        """A folder is always fresh."""
+        return True
+
     async def events(self) -> AsyncIterator[Replace]:
         """The present state at once, then a new one each time that it differs. Ends only when it is cancelled."""
         last: Replace | None = None

@@ -86,6 +86,20 @@ def test_the_floor_counts_those_that_can_announce() -> None:
     assert decide(elsewhere).vips[VIP].reason is None
 
 
+def test_without_fresh_knowledge_of_others_nothing_is_left_to_them() -> None:
+    """The other Nodes are read every few minutes; when a cluster is cordoned all of them still look well."""
+    objects = (node(**TAINTED), *OTHERS, service(), endpoints("web", "10.244.1.10"))
+
+    def reason(**fields: Any) -> Reason | None:
+        return decide(snapshot(*objects, **fields)).vips[VIP].reason
+
+    assert reason(nodes_fresh=False) is None
+    assert reason() is Reason.NODE_DRAINING
+    assert reason(nodes_fresh=False, drain="lockstep drain") is Reason.NODE_DRAINING
+    no_floor = CONFIG + "drain: {floor: 0}\n"
+    assert reason(nodes_fresh=False, config_text=no_floor) is Reason.NODE_DRAINING
+
+
 def test_the_last_announcers_share_the_vips() -> None:
     vips = [ip(f"203.0.113.{number}") for number in range(1, 13)]
     objects = [service(f"s{v}", vip=str(v)) for v in vips] + [endpoints(f"s{v}", "10.244.1.10") for v in vips]

@@ -359,6 +359,24 @@ def test_the_other_nodes_are_looked_at_and_not_watched(stage: Stage) -> None:
     stage(scenario)
 
 
+def test_while_this_node_is_to_leave_the_others_are_looked_at_closely(stage: Stage) -> None:
+    """Whole clusters get cordoned at once: nobody may leave on what the others were minutes ago."""
+
+    async def scenario(server: ScriptedServer, follower: Follower) -> None:
+        look = follower.source.look_closely
+        assert not look(True), "what was read before it was asked for does not count"
+        await follower.until(lambda: look(True), "a fresh look", 5)
+        server.put(objects.node("n3", "192.168.1.23", "10.244.3.0/24"))
+        await follower.until(lambda: ObjectKey("", "n3") in follower.snapshot.nodes, "the new node, soon", 10)
+        server.fault = lambda request: refusal(500, "InternalError") if request.kind == "Node" else None
+        await follower.until(lambda: not look(True), "not fresh any more", 30)
+        server.fault = lambda _: None
+        await follower.until(lambda: look(True), "fresh again", 60)
+        assert not look(False)
+
+    stage(scenario)
+
+
 def test_nothing_is_told_before_everything_was_read_but_why_not(tmp_path: Path) -> None:
     world = ScriptedWorld(tmp_path)
     world.server.fault = lambda request: refusal(403, "Forbidden") if request.kind == "EndpointSlice" else None

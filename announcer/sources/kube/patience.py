@@ -26,8 +26,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     ``first_wait``, ``ceiling``: back-off after a failure, random up to a limit that doubles from the first to the
     second. ``pause``: before going on after an orderly end. ``steady``: a watch that was well for so long failed for a
     new reason, and back-off begins anew. ``grace``: a trouble that is over sooner is reported to nobody. ``poll``: how
-    often the other Nodes are looked at. ``disbelief``: how long a state that is older than what is known is refused.
-    ``hold``: how long a new bgp-config waits for the Secrets that it names.
+    often the other Nodes are looked at; ``poll_closely``: the same while this node is to be drained, or a twentieth of
+    a second for each node if that is more. ``disbelief``: how long a state that is older than what is known is
+    refused. ``hold``: how long a new bgp-config waits for the Secrets that it names.
     """
 
     connect: float = 10.0
@@ -40,8 +41,13 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     steady: float = 10.0
     grace: float = 3.0
     poll: float = 600.0
+    poll_closely: float = 2.0
     disbelief: float = 60.0
     hold: float = 10.0
+
+    def close_pause(self, nodes: int) -> float:
+        """Between two close looks at so many nodes. All of them may look at once."""
+        return max(self.poll_closely, nodes / 20)
 
     def watch_seconds(self) -> int:
         """For how long to ask for the next watch."""

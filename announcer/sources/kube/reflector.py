@@ -87,6 +87,8 @@ class Reflector:
         self._told_at = 0.0
         self._watch_list = True
         self._older_since: float | None = None
+        self._closely = asyncio.Event()
+        self._completed: float | None = None
 
     @property
     def stale_seconds(self) -> float:
@@ -107,9 +109,36 @@ class Reflector:
             async for attempt in tries:
                 with attempt:
                     await self._attempt()
+            await self._rest()
+
+    def look_closely(self, wanted: bool) -> bool:
+        """Of a resource that is polled: look often while ``wanted``. True if the last complete look is fresh enough."""
+        if not wanted:
+            self._closely.clear()
+            return False
+        if not self._closely.is_set():
+            self._completed = None  # only a look that begins from now on counts
+            self._closely.set()
+        limit = 3 * self._timing.close_pause(len(self.mirror.objects))
+        return self._completed is not None and self._clock() - self._completed < limit
+
+    async def _rest(self) -> None:
+        """Until it is time for the next attempt, or until somebody wants a closer look than before."""
+        if not self.resource.polled or self._closely.is_set():
             await self._sleep(self._pause())
+            return
+        sleeping = asyncio.ensure_future(self._sleep(self._pause()))
+        woken = asyncio.ensure_future(self._closely.wait())
+        try:
+            await asyncio.wait((sleeping, woken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sleeping, woken):
+                task.cancel()
+            await asyncio.gather(sleeping, woken, return_exceptions=True)
 
     def _pause(self) -> float:
+        if self.resource.polled and self._closely.is_set():
+            return self._timing.close_pause(len(self.mirror.objects))
         if self.resource.polled:
             return random.uniform(0.8, 1.2) * self._timing.poll
         return random.uniform(*self._timing.pause)
@@ -225,6 +254,7 @@ class Reflector:
             if now - self._older_since < self._timing.disbelief:
                 raise Trouble(f"the API server offers a state (version {version}) older than what it told before")
         self._older_since = None
+        self._completed = self._clock()
         deltas = self.mirror.complete(version)
         self._is_well()
         self._report(deltas)

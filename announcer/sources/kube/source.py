@@ -76,6 +76,11 @@ class KubeSource:
         self._named = frozenset(keys)
         self._news.set()
 
+    def look_closely(self, wanted: bool) -> bool:
+        """While ``wanted``, look at the other Nodes every few seconds instead of every few minutes."""
+        (nodes,) = (reflector for reflector in self._fixed if reflector.resource.polled)
+        return nodes.look_closely(wanted)
+
     async def events(self) -> AsyncIterator[SourceEvent]:
         """A complete state first, then what changes. Before it, only troubles. Ends only when it is cancelled."""
         for reflector in self._fixed:

@@ -7,7 +7,7 @@ ROUTER ?= bird
 KERNELS ?= 6.1
 export PYTHON
 
-.PHONY: help setup build kube demo test lint format test-unit test-kube test-root test-kernels figures bench lock clean root-only
+.PHONY: help setup build kube demo test lint format test-unit test-kube test-root test-kernels figures bench bench-kube lock clean root-only
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ figures: root-only setup ## the promise in figures, as a table and in figures.js
 
 bench: root-only setup ## what a packet costs, as a table and in bench.json
 	@$(BIN)/python -m tests.bench
+
+bench-kube: setup kube ## 10,000 Services with 100,000 endpoints in a real API server: first sync, memory, latency
+	@$(BIN)/python -m tests.kube.bench
 
 lock: ## compile the locks again (UPGRADE=1 takes newer versions)
 	@scripts/lock.sh $(if $(UPGRADE),--upgrade)

@@ -6,11 +6,12 @@ import msgspec
 
 from announcer.config.types import Pool, Readiness, ZeroEndpoints
 from announcer.decide.endpoints import PortBackends, endpoints_of
+from announcer.decide.memo import Memo
 from announcer.decide.rules import Rules, rules_of
 from announcer.decide.topology import near
 from announcer.model.lb import Frontend, FrontendKey
 from announcer.model.net import IPAddress
-from announcer.model.objects import ObjectKey, Service, ServicePort, TrafficPolicy
+from announcer.model.objects import EndpointSlice, Node, ObjectKey, Service, ServicePort, TrafficPolicy
 from announcer.snapshot import Snapshot
 
 
@@ -26,6 +27,10 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     found: PortBackends
     attracts: bool
     keeps: bool
+
+
+#: The ports of a large cluster, as this node sees them.
+_ports: Memo[tuple[Port, str]] = Memo(65_536)
 
 
 def ports_of(
@@ -49,7 +54,8 @@ def ports_of(
                     conflicts[service.key] = f"{key} is served for {owner[key].key}, which is older"
                 continue
             owner[key] = service
-            ports[key], remark = _port(snapshot, service, port, key, rules)
+            slices = snapshot.slices.get(service.key, ())
+            ports[key], remark = _port(slices, service, port, key, pool, snapshot.node, snapshot.node_name)
             if remark:
                 remarks.add(remark)
         if remarks:
@@ -57,9 +63,34 @@ def ports_of(
     return ports
 
 
-def _port(snapshot: Snapshot, service: Service, port: ServicePort, key: FrontendKey, rules: Rules) -> tuple[Port, str]:
-    """One frontend, and a remark on how its endpoints were chosen."""
-    found = found_behind(snapshot, service, port, rules, version=key.vip.version, node_name=snapshot.node_name)
+def _port(
+    slices: tuple[EndpointSlice, ...],
+    service: Service,
+    port: ServicePort,
+    key: FrontendKey,
+    pool: Pool,
+    node: Node | None,
+    node_name: str,
+) -> tuple[Port, str]:
+    """One frontend, and a remark on how its endpoints were chosen. Computed once for the same values."""
+    return _ports.get(
+        (slices, service, port, pool, node),
+        (key, node_name),
+        lambda: _new_port(slices, service, port, key, pool, node, node_name),
+    )
+
+
+def _new_port(
+    slices: tuple[EndpointSlice, ...],
+    service: Service,
+    port: ServicePort,
+    key: FrontendKey,
+    pool: Pool,
+    node: Node | None,
+    node_name: str,
+) -> tuple[Port, str]:
+    rules = rules_of(service, pool)
+    found = _found_in(slices, service, port, rules, version=key.vip.version, node_name=node_name)
     remark = ""
     if service.external_traffic_policy is TrafficPolicy.LOCAL:
         attracts = bool(found.local)
@@ -67,7 +98,7 @@ def _port(snapshot: Snapshot, service: Service, port: ServicePort, key: Frontend
         chosen = found.local or tuple(one for one in last if one.backend.local)
     else:
         attracts = bool(found.serving)
-        chosen, remark = near(found.serving, service, snapshot.node, snapshot.node_name)
+        chosen, remark = near(found.serving, service, node, node_name)
     frontend = Frontend(key=key, backends=tuple(one.backend for one in chosen))
     keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
     return Port(frontend=frontend, found=found, attracts=attracts, keeps=keeps), remark
@@ -77,8 +108,21 @@ def found_behind(
     snapshot: Snapshot, service: Service, port: ServicePort, rules: Rules, *, version: int, node_name: str
 ) -> PortBackends:
     """The endpoints of one port by the rules of its Service, as the node ``node_name`` sees them."""
+    slices = snapshot.slices.get(service.key, ())
+    return _found_in(slices, service, port, rules, version=version, node_name=node_name)
+
+
+def _found_in(
+    slices: tuple[EndpointSlice, ...],
+    service: Service,
+    port: ServicePort,
+    rules: Rules,
+    *,
+    version: int,
+    node_name: str,
+) -> PortBackends:
     return endpoints_of(
-        snapshot.slices.get(service.key, ()),
+        slices,
         port,
         version=version,
         node_name=node_name,

@@ -282,18 +282,26 @@ def test_without_watch_list_it_lists_in_pages_and_watches(tmp_path: Path) -> Non
         world.run(scenario)
 
 
-def test_a_token_that_is_refused_is_read_again(tmp_path: Path) -> None:
+def test_a_token_that_is_refused_is_read_again_at_once(tmp_path: Path) -> None:
     world = ScriptedWorld(tmp_path)
 
     async def scenario(world: ScriptedWorld, follower: Follower) -> None:
         await follower.until(lambda: follower.synced, "the first state", 10)
         follower.protected = {"web"}
-        world.server.token = "rotated"
+        world.server.token = "second"
         world.server.cut()
-        await follower.until(lambda: not follower.synced, "the old token is refused", 60)
+        await follower.until(lambda: not follower.synced, "the first token is refused", 60)
         assert "401" in str(follower.events[-1].problems)
-        world.kubeconfig("rotated")
+        world.kubeconfig("second")
         await converges(world.server, follower)
+        # The next one is there before it is needed, as a kubelet does it: then nobody notices.
+        world.kubeconfig("third")
+        world.server.token = "third"
+        events = len(follower.events)
+        world.server.cut()
+        world.server.put(web_service("with-the-third"))
+        await follower.until(lambda: "with-the-third" in follower.services, "at the second try", 10)
+        assert all(event.synced for event in follower.events[events:])
 
     world.run(scenario)
 

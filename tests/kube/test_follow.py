@@ -83,7 +83,8 @@ def test_a_configuration_comes_together_with_the_secrets_that_it_names(world: An
 
         await follower.until(names_one, "the new configuration", world.patience)
         key = ObjectKey("kube-system", "bgp-auth")
-        assert set(follower.snapshot.secrets) == {key}, "together, and no other Secret"
+        assert set(follower.snapshot.secrets) == {key}, "and no other Secret"
+        assert follower.unaccompanied == [], "together, not one after the other"
         assert follower.snapshot.secrets[key].data == {"password": b"s3cret"}
         world.put(objects.secret("bgp-auth", {"password": "changed"}))
         await follower.until(
@@ -171,3 +172,22 @@ def test_an_orderly_end_of_a_watch_is_nothing(world: Any) -> None:
         assert all(event.synced for event in follower.events)
 
     world.run(scenario)
+
+
+@pytest.mark.kube
+def test_a_real_server_without_watch_list_is_listed_and_watched(kube: KubeServer) -> None:
+    async def scenario(world: World, follower: Follower) -> None:
+        await begun(world, follower)
+        world.cut()
+        await converges(world, follower)
+        world.delete("Service", "default", "late")
+        await follower.until(lambda: "late" not in follower.services, "it is gone", world.patience)
+
+    kube.stop_api()
+    kube.start_api("--feature-gates=WatchList=false")
+    try:
+        with real_world(kube) as world:
+            world.run(scenario)
+    finally:
+        kube.stop_api()
+        kube.start_api()

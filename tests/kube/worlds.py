@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from announcer.inputs import absorb, config_from_event
+from announcer.inputs import absorb, config_from_event, secrets_of
 from announcer.model.objects import ObjectKey
 from announcer.snapshot import ConfigView, ObjectIndex, Snapshot, index_objects
 from announcer.sources.events import Changes, Replace, SourceEvent
@@ -36,7 +36,11 @@ address-pools:
 
 
 class Follower:
-    """Takes the events of a source as the agent does. ``protected``: Services that must never be missing once seen."""
+    """Takes the events of a source as the agent does.
+
+    ``protected``: Services that must never be missing; ``lost``: those that were. ``unaccompanied``: Secrets that a
+    configuration named before they were there.
+    """
 
     def __init__(self, source: KubeSource) -> None:
         self.source = source
@@ -45,6 +49,7 @@ class Follower:
         self.view = ConfigView()
         self.protected: set[str] = set()
         self.lost: list[str] = []
+        self.unaccompanied: list[str] = []
 
     @property
     def services(self) -> set[str]:
@@ -66,6 +71,7 @@ class Follower:
             self.events.append(event)
             self.view = config_from_event(self.view, event)
             self.snapshot = absorb(self.snapshot, event, self.view, standalone=False)
+            self.unaccompanied += sorted(map(str, secrets_of(self.view) - self.snapshot.secrets.keys()))
             if self.snapshot.synced:
                 self.lost += sorted(self.protected - self.services)
 

@@ -65,7 +65,11 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
 def preview(before: Desired, after: Desired) -> Preview:
     """The way from ``before`` to ``after``, in the order of names and prefixes."""
-    kept = [name for name, neighbor in before.neighbors.items() if after.neighbors.get(name) == neighbor]
+    kept = [
+        name
+        for name, neighbor in before.neighbors.items()
+        if (now := after.neighbors.get(name)) is not None and neighbor.same_session(now)
+    ]
     return Preview(
         sessions=tuple(_sessions(before.neighbors, after.neighbors)),
         kept_sessions=tuple(sorted(kept)),
@@ -79,7 +83,7 @@ def _sessions(before: dict[str, Neighbor], after: dict[str, Neighbor]) -> list[S
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
         change = _change(old, new)
-        if change is not None:
+        if change is not None and not (old and new and old.same_session(new)):
             found.append(SessionChange(peer=name, change=change, fields=_fields(old, new)))
     return found
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import msgspec
 
@@ -56,6 +56,17 @@ def sibling(local: IPAddress, family: Family) -> IPAddress | None:
     ]
     best = min(found, key=lambda entry: (entry.length == entry.address.max_prefixlen, entry.address), default=None)
     return best.address if best else None
+
+
+def on_link(local: IPAddress, peer: IPAddress) -> bool:
+    """True if the interface with ``local`` reaches ``peer`` without a gateway, as far as its prefixes say."""
+    try:
+        return any(
+            entry.address == local and peer in ip_network((local, entry.length), strict=False)
+            for entry in interface_addresses()
+        )
+    except (OSError, TargetError):
+        return True
 
 
 def any_ipv4() -> IPAddress | None:

@@ -72,6 +72,18 @@ class EndOfRibCommand(msgspec.Struct, frozen=True):
         return f"neighbor {self.peer} announce eor {self.family} unicast\n".encode()
 
 
+class Teardown(msgspec.Struct, frozen=True):
+    """Ends the session with a peer because BFD says that it is gone (Cease, subcode 10: RFC 9384)."""
+
+    peer: IPAddress
+
+    barrier = True
+
+    def line(self) -> bytes:
+        """The command as the engine reads it."""
+        return f"neighbor {self.peer} teardown 10\n".encode()
+
+
 class Ping(msgspec.Struct, frozen=True):
     """A comment: the engine answers it and does nothing, so the answer says that it is alive."""
 
@@ -82,4 +94,4 @@ class Ping(msgspec.Struct, frozen=True):
         return b"#\n"
 
 
-Command = Batch | EndOfRibCommand | Ping
+Command = Batch | EndOfRibCommand | Teardown | Ping

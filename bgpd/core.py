@@ -10,13 +10,12 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import msgspec
-
 from announcer.model.bgp import Neighbor
 from announcer.model.errors import TargetError
 from announcer.model.net import IPAddress
 from announcer.model.observed import BgpObserved
-from bgpd.commands import Batch, Command, EndOfRibCommand, Ping
+from bgpd.bfd import BfdState
+from bgpd.commands import Batch, Command, EndOfRibCommand, Ping, Teardown
 from bgpd.families import Sibling
 from bgpd.peer import Peer
 from bgpd.protocol import Answered, Dialogue, Event, FsmChanged, Message, StateChanged
@@ -47,6 +46,7 @@ class Core:
         self._by_address: dict[IPAddress, Peer] = {}
         self._dialogue: Dialogue | None = None
         self._urgent: list[Batch] = []
+        self._teardowns: list[IPAddress] = []
         self.forwarding_kept = False
         self.engine_restarts: dict[str, int] = {}  # by cause
         self.clock_steps = 0
@@ -62,8 +62,10 @@ class Core:
 
     def _peer_for(self, neighbor: Neighbor, now: Now) -> Peer:
         same = self._by_address.get(neighbor.address)
-        if same is not None and msgspec.structs.replace(same.neighbor, name=neighbor.name) == neighbor:
-            same.neighbor = neighbor  # at most renamed, which the engine does not even notice
+        if same is not None and same.neighbor.same_session(neighbor):
+            same.neighbor = neighbor  # at most another name or BFD, which the engine does not even notice
+            if neighbor.bfd is None:
+                same.bfd = BfdState.UNKNOWN
             return same
         peer = Peer(neighbor, now=now.monotonic, wall=now.wall, sibling=self._sibling)
         if old := self.peers.get(neighbor.name):
@@ -86,12 +88,38 @@ class Core:
             clock_steps=self.clock_steps,
         )
 
+    # --- BFD ----------------------------------------------------------------------------------------------------
+
+    def bfd_changed(self, address: IPAddress, state: BfdState) -> None:
+        """The BFD session with ``address`` has entered ``state``. One that was up and is not takes BGP with it.
+
+        One that never was up does not: then the peer does not run BFD (yet), and says so by silence (RFC 5882 3.2).
+        """
+        peer = self._by_address.get(address)
+        if peer is None or peer.neighbor.bfd is None:
+            return
+        before, peer.bfd = peer.bfd, state
+        if before is BfdState.UP and state is BfdState.DOWN:
+            peer.diagnosis = "BFD: the peer does not answer any more, or says that it lost us"
+            if peer.established and address not in self._teardowns:
+                self._teardowns.append(address)
+        self.version += 1
+
+    def bfd_unknown(self, problem: str) -> None:
+        """No daemon runs BFD now, which says nothing of any peer."""
+        for peer in self.peers.values():
+            peer.bfd = BfdState.UNKNOWN
+            if peer.neighbor.bfd is not None and not peer.established:
+                peer.last_error = f"BFD does not run: {problem}"
+        self.version += 1
+
     # --- the engine ---------------------------------------------------------------------------------------------
 
     def engine_connected(self, now: Now) -> None:
         """A new engine's helper has connected."""
         self._dialogue = Dialogue(now=now.monotonic)
         self._urgent.clear()
+        self._teardowns.clear()
         self.problem = ""
         self.version += 1
 
@@ -99,6 +127,7 @@ class Core:
         """The engine is gone and every session with it."""
         self._dialogue = None
         self._urgent.clear()
+        self._teardowns.clear()
         self.problem = problem
         for peer in self.peers.values():
             peer.last_error = problem
@@ -137,7 +166,11 @@ class Core:
         out = bytearray()
         while self._urgent and dialogue.room() > 0:
             out += dialogue.give(self._urgent.pop(), now.monotonic)
-        if self.held:
+        # A teardown is answered at once, so nothing may be owed before it; and nothing is more urgent.
+        while self._teardowns and dialogue.may(teardown := Teardown(self._teardowns[0])):
+            out += dialogue.give(teardown, now.monotonic)
+            del self._teardowns[0]
+        if self.held or self._teardowns:
             return bytes(out)
         # A barrier that waits for its turn must not be overtaken for ever.
         gave = not (dialogue.owed and any(peer.end_of_rib_due for peer in self.peers.values()))
@@ -189,7 +222,7 @@ class Core:
                 peer.rib.doubts_over()
             return
         addressed = self._by_address.get(command.peer)
-        if addressed is None:
+        if addressed is None or isinstance(command, Teardown):
             return
         if isinstance(command, EndOfRibCommand):
             addressed.markers.answered(command.family, command.session, ok)

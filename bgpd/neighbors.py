@@ -12,6 +12,7 @@ import msgspec
 import bgpd
 from announcer.model.bgp import Neighbor
 from announcer.model.errors import TargetError
+from bgpd.bfdd import check_bfd
 from bgpd.core import Core
 from bgpd.link import Cause, Link, now
 from bgpd.render import render
@@ -75,6 +76,7 @@ class Neighbors:
                 continue
             kept.pop(neighbor.name, None)
             try:
+                check_bfd(neighbor)
                 kept[neighbor.name] = with_router_id(neighbor)
             except TargetError as error:
                 problems[neighbor.name] = str(error)

@@ -17,6 +17,7 @@ import contextlib
 from announcer.model.bgp import Neighbor, PeerObserved, PeerState
 from bgpd import wire
 from bgpd.adj_rib_out import AdjRibOut
+from bgpd.bfd import BfdState
 from bgpd.commands import Command, EndOfRibCommand
 from bgpd.diagnosis import from_nothing
 from bgpd.end_of_rib import EndOfRibMarkers
@@ -41,6 +42,7 @@ class Peer:
         self.down_since: float | None = now
         self.session = 0
         self.markers = EndOfRibMarkers()
+        self.bfd = BfdState.UNKNOWN
         self.carriage = Carriage()
         self.last_error: str | None = None
         self.diagnosis = ""  # what the kernel says of the present attempt at a session, see bgpd.diagnosis
@@ -54,6 +56,8 @@ class Peer:
         self.session = self.rib.session = old.session
         self.updates_sent = old.updates_sent
         self.markers.wanted = old.markers.wanted
+        if old.neighbor.address == self.neighbor.address:
+            self.bfd = old.bfd  # that session goes on
         for route in old.rib.wanted():
             self.rib.want(route)
 
@@ -88,6 +92,7 @@ class Peer:
             rib=self.rib.entries(),
             updates_sent=self.updates_sent,
             unusable=self.carriage.unusable,
+            bfd=self.bfd.value if self.neighbor.bfd is not None else None,
         )
 
     # --- the engine's side --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from announcer.model.errors import TargetError
 from bgpd.addresses import sibling
+from bgpd.bfdd import Bfd
 from bgpd.clock import ClockWatch
 from bgpd.core import Core
 from bgpd.hand import Hand
@@ -50,6 +51,7 @@ class Speaker:
         self.link = Link(settings, self.core, self._kick.set)
         self.hand = Hand(settings, self.core, self.link, self.until, self._kick.set)
         self._server = Server(self.core.observed, self.hand.apply)
+        self._bfd = Bfd(settings.state_dir, self.core, self._kick.set)
         self._receipts = Receipts()
         self._watch = Watch()
 
@@ -63,7 +65,8 @@ class Speaker:
         await self.link.listen()
         await self._server.listen(self.settings.socket)
         log.info("the speaker serves %s", self.settings.socket)
-        tasks = [asyncio.create_task(job) for job in (self._pump(), self._look(), self.link.run(), self.hand.retry())]
+        jobs = (self._pump(), self._look(), self.link.run(), self.hand.retry(), self._bfd.run())
+        tasks = [asyncio.create_task(job) for job in jobs]
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
         for task in done:

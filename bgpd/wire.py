@@ -25,7 +25,7 @@ _UNICAST = {b"\0\x01\x01": Family.IPV4, b"\0\x02\x01": Family.IPV6}
 #: In the capability of RFC 8950: AFI and SAFI in two bytes each, the AFI of the next hop.
 _IPV4_OVER_IPV6 = b"\0\x01\0\x01\0\x02"
 
-#: RFC 4271 section 4.5, RFC 4486 (Cease), RFC 8538.
+#: RFC 4271 section 4.5, RFC 4486 (Cease), RFC 8538, RFC 9384.
 _ERRORS = {
     1: "Message Header Error",
     2: "OPEN Message Error",
@@ -53,6 +53,7 @@ _CEASES = {
     7: "Connection Collision Resolution",
     8: "Out of Resources",
     9: "Hard Reset",
+    10: "BFD Down",
 }
 
 

@@ -51,6 +51,7 @@ missing_packages() (
     need openssl openssl
     need setpriv util-linux
     need_file /usr/lib/frr/bgpd frr
+    need_file /usr/lib/frr/bfdd frr
     need_file /usr/include/bpf/libbpf.h libbpf-dev
     need_file /usr/include/libelf.h libelf-dev
     need_file /usr/include/zlib.h zlib1g-dev

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from announcer.config.attributes import Known
+from announcer.config.bfd import read_bfd_profiles
 from announcer.config.communities import read_communities
 from announcer.config.drain import read_drain
 from announcer.config.peers import read_peers
@@ -25,10 +26,7 @@ MAX_BYTES = 1 << 20
 LIMITS = Limits(nodes=300_000, documents=100)
 
 KEYS = Keys(
-    served=("peers", "address-pools", "bgp-communities", "pod-cidrs", "drain"),
-    refused={
-        "bfd-profiles": ("the BGP engine has no BFD", "remove it; a shorter hold-time notices a dead peer sooner")
-    },
+    served=("peers", "address-pools", "bgp-communities", "bfd-profiles", "pod-cidrs", "drain"),
 )
 
 
@@ -87,7 +85,7 @@ def _config(document: Document, problems: Problems) -> Config:
     if fields is None:
         return Config()
     aliases = read_communities(fields.at("bgp-communities"))
-    peers, names = read_peers(fields.at("peers"))
+    peers, names = read_peers(fields.at("peers"), read_bfd_profiles(fields.at("bfd-profiles")))
     known = Known(aliases, names)
     return Config(
         peers=peers,

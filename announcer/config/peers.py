@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from announcer.config.bfd import BfdProfiles, read_bfd_profile
 from announcer.config.names import PeerNames, name_peers, with_port
 from announcer.config.scalars import address, asn, router_id, whole
 from announcer.config.selectors import node_selectors
@@ -32,19 +33,17 @@ KEYS = Keys(
         "passive",
         "graceful-restart",
         "families",
+        "bfd-profile",
         "node-selectors",
     ),
-    refused={
-        "bfd-profile": ("the BGP engine has no BFD", "remove it; a shorter hold-time notices a dead peer sooner"),
-    },
 )
 
 
-def read_peers(at: At | None) -> tuple[tuple[PeerConfig, ...], PeerNames]:
+def read_peers(at: At | None, profiles: BfdProfiles) -> tuple[tuple[PeerConfig, ...], PeerNames]:
     """The peers, named, and what they are called; those that are wrong are recorded and left out."""
     if at is None:
         return (), PeerNames(())
-    read = [(item, _peer(item)) for item in at.items("peers")]
+    read = [(item, _peer(item, profiles)) for item in at.items("peers")]
     found = [(item, peer) for item, peer in read if peer is not None]
     _refuse_duplicates(found)
     complete = len(found) == len(read) and (isinstance(at.node, YamlList) or is_null(at.node))
@@ -52,7 +51,7 @@ def read_peers(at: At | None) -> tuple[tuple[PeerConfig, ...], PeerNames]:
     return named, PeerNames(named, complete=complete)
 
 
-def _peer(at: At) -> PeerConfig | None:
+def _peer(at: At, profiles: BfdProfiles) -> PeerConfig | None:
     fields = at.fields(KEYS)
     if fields is None:
         return None
@@ -63,6 +62,7 @@ def _peer(at: At) -> PeerConfig | None:
     identifier = fields.read("router-id", router_id, None)
     options = read_session(fields, where, internal=peer_asn == my_asn if peer_asn and my_asn else None)
     selectors = node_selectors(fields.at("node-selectors"))
+    bfd = read_bfd_profile(fields.at("bfd-profile"), profiles)
     if where is None or peer_asn is None or my_asn is None:
         return None
     return PeerConfig(
@@ -73,6 +73,7 @@ def _peer(at: At) -> PeerConfig | None:
         port=port,
         router_id=identifier,
         node_selectors=selectors,
+        bfd=bfd,
         **msgspec.structs.asdict(options),
     )
 

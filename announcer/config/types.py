@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from announcer.model.bgp import Community, LargeCommunity, Origin, Password
+from announcer.model.bgp import BfdProfile, Community, LargeCommunity, Origin, Password
 from announcer.model.net import Family, IPAddress
 
 
@@ -78,7 +78,7 @@ class PeerConfig(msgspec.Struct, frozen=True, kw_only=True):
     RFC 5082) None: on for eBGP without multihop, off otherwise; never True together with ``multihop``. ``passive``:
     wait for the peer to connect (refused by the parser, as the engine cannot). ``graceful_restart``: restart time in
     seconds, 1 to 4095 (RFC 4724); None: not offered. ``families``: of the routes that the session carries, in a fixed
-    order; none named: the family of ``address``.
+    order; none named: the family of ``address``. ``bfd``: the profile that ``bfd-profile`` names.
     """
 
     name: str
@@ -97,6 +97,7 @@ class PeerConfig(msgspec.Struct, frozen=True, kw_only=True):
     passive: bool = False
     graceful_restart: int | None = None
     families: tuple[Family, ...] = ()
+    bfd: BfdProfile | None = None
 
     @property
     def internal(self) -> bool:

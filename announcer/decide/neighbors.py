@@ -78,6 +78,7 @@ def _neighbor(peer: PeerConfig, password: Password | None) -> Neighbor:
         ttl_security=_ttl_security(peer),
         passive=peer.passive,
         families=peer.families,
+        bfd=peer.bfd,
     )
 
 

@@ -26,6 +26,22 @@ class Password(msgspec.Struct, frozen=True, order=True):
     __str__ = __repr__
 
 
+class BfdProfile(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """How a BFD session is run (RFC 5880). Intervals in milliseconds; the defaults are FRR's.
+
+    ``minimum_ttl``: of packets that are taken, for a peer several hops away. ``echo_mode``: the echo function, for one
+    hop. ``passive_mode``: wait for the peer to begin.
+    """
+
+    receive_interval: int = 300
+    transmit_interval: int = 300
+    echo_interval: int = 50
+    detect_multiplier: int = 3
+    minimum_ttl: int = 254
+    echo_mode: bool = False
+    passive_mode: bool = False
+
+
 class Neighbor(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """A BGP neighbor as configured. ``name`` is unique and stable: it names the peer everywhere (status, metrics).
 
@@ -34,7 +50,7 @@ class Neighbor(msgspec.Struct, frozen=True, kw_only=True, order=True):
     time in seconds of RFC 4724, None: not offered. ``multihop``: the peer may be further away than one hop (only has a
     meaning for eBGP). ``ttl_security``: packets of the peer are taken only with TTL 255, and ours are sent with it
     (GTSM, RFC 5082). ``passive``: wait for the peer to connect. ``families``: what routes the session is to carry, see
-    ``carried``.
+    ``carried``. ``bfd``: the session ends when BFD says that the peer is gone; None: no BFD.
     """
 
     name: str
@@ -51,6 +67,11 @@ class Neighbor(msgspec.Struct, frozen=True, kw_only=True, order=True):
     ttl_security: bool = False
     passive: bool = False
     families: tuple[Family, ...] = ()
+    bfd: BfdProfile | None = None
+
+    def same_session(self, other: Neighbor) -> bool:
+        """True if to go from this to ``other`` leaves the BGP session as it is. BFD runs beside it."""
+        return msgspec.structs.replace(self, name=other.name, bfd=other.bfd) == other
 
     @property
     def carried(self) -> tuple[Family, ...]:
@@ -123,7 +144,8 @@ class PeerObserved(msgspec.Struct, frozen=True, kw_only=True):
     CLOCK_MONOTONIC seconds if the session is not Established, else None (for decisions). ``session`` counts the
     sessions that came up with this neighbor: 0 before the first. ``end_of_rib``: the session for which End-of-RIB
     was sent for every family, 0 for none. ``unusable``: the families that the neighbor should carry and the present
-    session cannot, with the reason; routes of these are held back.
+    session cannot, with the reason; routes of these are held back. ``bfd``: the state of its BFD session (RFC 5880
+    section 6.2; ``unknown`` while no daemon runs), None without one.
     """
 
     neighbor: Neighbor
@@ -136,3 +158,4 @@ class PeerObserved(msgspec.Struct, frozen=True, kw_only=True):
     rib: dict[IPNetwork, RibEntry] = {}
     updates_sent: int = 0
     unusable: dict[Family, str] = {}
+    bfd: str | None = None

@@ -122,6 +122,7 @@ def _peer(sight: Sight, name: str) -> Json:
         "sessions": peer.session if peer is not None else 0,
         "families": list(neighbor.carried),
         "unusable_families": dict(peer.unusable) if peer is not None else {},
+        "bfd": peer.bfd if peer is not None else None,
         "routes": _route_counts(sight, name, peer),
         "last_error": peer.last_error if peer is not None else None,
     }

@@ -145,3 +145,15 @@ def test_offline_a_refused_file_ends_with_1(tmp_path: Path) -> None:
     assert "new.yaml:" in output
     assert "my-san" in output
     assert "it would be refused, and what is in force would stay" in output
+
+
+def test_bfd_comes_and_goes_beside_the_session() -> None:
+    def with_peer(more: str, interval: int = 900) -> Desired:
+        peer = f"peers: [{{peer-address: 10.0.0.1, peer-asn: 1, my-asn: 1{more}}}]"
+        return decided(f"{peer}\nbfd-profiles: [{{name: a, receive-interval: {interval}}}]")
+
+    without, slow, fast = with_peer(""), with_peer(", bfd-profile: a"), with_peer(", bfd-profile: a", 90)
+    assert slow.neighbors != without.neighbors
+    for before, after in ((without, slow), (slow, fast), (fast, without)):
+        seen = preview(before, after)
+        assert (seen.sessions, seen.kept_sessions) == ((), ("10.0.0.1",))

@@ -32,15 +32,19 @@ protocol kernel {{
     ipv6 {{ import all; export where source = RTS_BGP; }};
     merge paths on limit 64;
 }}
-template bgp node {{
+{bfd}template bgp node {{
     local {address} as {asn};
     {reach};
     passive on;
     strict bind on;
     ttl security {ttl_security};
+    bfd {bfd_on};
 {password}    debug {{ states, events, routes }};
 {channels}}}
 """
+
+
+_BFD = 'protocol bfd { interface "*" { interval 100 ms; multiplier 3; }; }\n'
 
 
 class BirdRouter(Router):
@@ -86,6 +90,9 @@ def render(plan: Plan, folder: str) -> str:
     head = _CONFIGURATION.format(
         folder=folder,
         router_id=plan.router_address,
+        bfd=_BFD if options.bfd else "",
+        # After an error such as this BIRD refuses connections for a minute.
+        bfd_on="on;\n    error wait time 1, 2" if options.bfd else "off",
         address=plan.router_end,
         channels="".join(map(channel, options.families)),
         asn=plan.router_asn,

@@ -39,12 +39,24 @@ _FAMILY = """\
 """
 
 
+_BFD = """\
+hostname lab-router
+bfd
+ profile fast
+  receive-interval 100
+  transmit-interval 100
+ exit
+exit
+"""
+
+
 class FrrRouter(Router):
     """zebra and bgpd; asked through ``vtysh``."""
 
     def _write_configuration(self) -> None:
         (self.folder / "bgpd.conf").write_text(render(self.plan, str(self.folder)))
         (self.folder / "zebra.conf").write_text("hostname lab-router\n")
+        (self.folder / "bfdd.conf").write_text(_BFD)
         (self.folder / "vtysh.conf").write_text("")
         for path in (self.folder, *self.folder.iterdir()):
             shutil.chown(path, _USER, _GROUP)
@@ -53,7 +65,8 @@ class FrrRouter(Router):
         zebra = self._daemon("zebra")
         # bgpd looks for zebra once and then only every 10 s; without it nothing reaches the FIB.
         until(lambda: _accepts(self.folder / "zserv.api"), "zebra's socket")
-        return [zebra, self._daemon("bgpd", "--listenon", str(self.plan.router_end))]
+        more = [self._daemon("bfdd")] if self.plan.session.bfd else []
+        return [zebra, *more, self._daemon("bgpd", "--listenon", str(self.plan.router_end))]
 
     def _daemon(self, name: str, *more: str) -> Process:
         folder = self.folder
@@ -97,6 +110,7 @@ def render(plan: Plan, folder: str) -> str:
         lines += ["ebgp-multihop 255"] if options.multihop else []
         lines += ["ttl-security hops 1"] if plan.ttl_security else []
         lines += [f"password {options.password}"] if options.password else []
+        lines += ["bfd profile fast"] if options.bfd else []
         lines += ["capability extended-nexthop"] if options.ipv6_next_hop else []
         return "".join(f" neighbor {plan.node_end(node)} {line}\n" for line in lines)
 

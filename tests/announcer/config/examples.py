@@ -60,7 +60,6 @@ TOP_RULES = [
     Rule("top level is a map", "peers: []", "- a # <-", "", "must be a map, not a list", "peers, address-pools"),
     Rule("top level key is known", "peers: []", "peer: [] # <-", "peer", '"peer" is not a key here', '"peers"'),
     Rule("no near key", "peers: []", "zzz: 1 # <-", "zzz", "is not a key here", "the keys here are peers,"),
-    Rule("bfd-profiles", "peers: []", "bfd-profiles: [] # <-", "bfd-profiles", "engine has no BFD", "remove it"),
     Rule("peers is a list", "peers:", "peers: {a: 1} # <-", "peers", "must be a list of peers, not a map", '"- "'),
     Rule(
         "a peer is a map",
@@ -99,10 +98,6 @@ PEER_RULES = [
     ),
     Rule("peer ASN needed", peer(""), peer("", without="peer-asn"), "peers[0].peer-asn", "is missing", "64512"),
     Rule("my ASN needed", peer(""), peer("", without="my-asn"), "peers[0].my-asn", "is missing", "my-asn: 64512"),
-    *(
-        Rule(f"{key} refused", peer(""), peer(f"{key}: 1 # <-"), f"peers[0].{key}", f'"{key}" is not served: {why}', do)
-        for key, why, do in (("bfd-profile", "the BGP engine has no BFD", "a shorter hold-time"),)
-    ),
     *(
         Rule(f"{wrong} is no key", peer(""), peer(f"{wrong}: 1 # <-"), f"peers[0].{wrong}", "not a key here", right)
         for wrong, right in (("holdTime", '"hold-time"'), ("router_id", '"router-id"'), ("peerport", '"peer-port"'))

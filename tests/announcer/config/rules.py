@@ -11,6 +11,7 @@ from tests.announcer.config.examples import (
     Rule,
 )
 from tests.announcer.config.examples_attributes import ATTRIBUTE_RULES, POD_CIDR_RULES
+from tests.announcer.config.examples_bfd import BFD_RULES
 from tests.announcer.config.examples_drain import DRAIN_RULES
 from tests.announcer.config.examples_sessions import SESSION_RULES
 
@@ -24,4 +25,5 @@ RULES: list[Rule] = [
     *ATTRIBUTE_RULES,
     *POD_CIDR_RULES,
     *DRAIN_RULES,
+    *BFD_RULES,
 ]

@@ -49,7 +49,7 @@ def test_every_problem_of_an_invalid_file_with_its_place(tmp_path: Path) -> None
         f"{path}:4:11: peers[0].my-asn: 0 is out of range",
         "    it must be from 1 to 4294967295",
         f'{path}:5:1: foo: "foo" is not a key here',
-        "    the keys here are peers, address-pools, bgp-communities, pod-cidrs, drain",
+        "    the keys here are peers, address-pools, bgp-communities, bfd-profiles, pod-cidrs, drain",
         f"{path}: not valid, 3 problems",
     ]
 

@@ -9,6 +9,7 @@ import pytest
 
 from announcer.config import load
 from announcer.config.advertisements import KEYS as ADVERTISEMENT_KEYS
+from announcer.config.bfd import KEYS as BFD_KEYS
 from announcer.config.communities import WELL_KNOWN
 from announcer.config.drain import KEYS as DRAIN_KEYS
 from announcer.config.originals.dialects import NEVER, SINCE
@@ -42,6 +43,7 @@ def test_every_example_is_valid(path: Path) -> None:
         ("`address-pools`", POOL_KEYS),
         ("`bgp-advertisements`", ADVERTISEMENT_KEYS),
         ("`drain`", DRAIN_KEYS),
+        ("`bfd-profiles`", BFD_KEYS),
     ],
 )
 def test_every_key_has_a_row_and_every_row_a_key(heading: str, keys: Keys) -> None:

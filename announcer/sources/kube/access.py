@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import aiohttp
 import msgspec
+import yaml
 from aiohttp import AddrInfoType
 
 from announcer.sources.kube.patience import Timing, Trouble
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 #: What a pod is given (https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/).
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+#: What the loaders of that package raise for files that are not what they expect.
+_WRONG_FILE = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 #: Credentials older than this, in seconds, are read again before the next connection.
 _FRESH = 60.0
@@ -135,7 +139,7 @@ class ClusterAccess:
                     config_file=None if self._kubeconfig is None else str(self._kubeconfig), client_configuration=found
                 )
             self._context = _tls(found)
-        except (config.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (config.ConfigException, yaml.YAMLError, OSError, *_WRONG_FILE) as error:
             # The loaders raise whatever a wrong file leads them to.
             raise Trouble(f"no usable credentials: {error or type(error).__name__}") from error
         self._configuration = found

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from announcer.model.steps import AttachDevices
@@ -35,7 +36,8 @@ def test_a_new_agent_finds_everything_and_moves_nothing(node: Node) -> None:
     links = link_ids(node)
     first.close()
     second = node.datapath()
-    assert observe(second) == before
+    assert not before.adopted
+    assert observe(second) == msgspec.structs.replace(before, adopted=True)
     assert second._loaded.maps.frontends.dump() == entries
     assert second._loaded.maps.rows.bytes.tobytes() == row
     proven(second, BOTH)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from announcer.model.errors import TargetError
@@ -111,7 +112,7 @@ def test_a_new_agent_leaves_it_as_it_is(old: Node) -> None:
     assert filters(old) == before
     with notifications(old) as events:
         second = old.datapath()
-        assert observe(second) == seen
+        assert observe(second) == msgspec.structs.replace(seen, adopted=True)
         done(second.apply(ATTACH))
         assert not events()
     assert filters(old) == before

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from announcer.model.net import Family
-from announcer.model.steps import Announce, EndOfRib, Withdraw
+from announcer.model.steps import Announce, DeclareForwarding, EndOfRib, Withdraw
 from tests.bgpd.interop import Interop, interop, neighbor, route
 from tests.lab import Lab, SessionOptions, until
 from tests.lab.lab import FORWARDING_ROUTERS, RouterKind
@@ -32,7 +32,9 @@ def announce(made: Interop, *prefixes: str) -> None:
 
 
 def come_up(made: Interop, *prefixes: str) -> None:
-    """As an agent does it that has just these routes."""
+    """As an agent does it that has just these routes, and forwarding that outlived the speaker."""
+    until(lambda: made.observe().reachable, "the speaker answers")
+    made.apply(DeclareForwarding(lane="speaker", kept=True))
     made.configure(neighbor(made.lab, families=BOTH, graceful_restart=120))
     made.wait_established()
     announce(made, *prefixes)

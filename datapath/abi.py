@@ -30,12 +30,15 @@ class PacketReason(StrEnum):
     DECAPSULATED = "decapsulated"
     REMOTE_TX = "remote_tx"
     REMOTE_REDIRECT = "remote_redirect"
+    ECHO = "echo"
+    MTU_ANSWER = "mtu_answer"
     NO_SERVICE = "no_service"
     UNASSIGNED = "unassigned"
     NO_BACKEND = "no_backend"
-    NOT_TCP_UDP = "not_tcp_udp"
-    IP_OPTIONS = "ip_options"
+    OTHER_PROTOCOL = "other_protocol"
+    ICMP = "icmp"
     FRAGMENT = "fragment"
+    EXTENSION = "extension"
     TRUNCATED = "truncated"
     OTHER_HOST = "other_host"
     TTL = "ttl"
@@ -46,8 +49,8 @@ class PacketReason(StrEnum):
     BAD_ROW = "bad_row"
     NO_HEADROOM = "no_headroom"
     NO_REPLY_ENTRY = "no_reply_entry"
+    NO_FRAGMENT_ENTRY = "no_fragment_entry"
     REPLY = "reply"
-    REPLY_FRAGMENT = "reply_fragment"
     REPLY_ERROR = "reply_error"
 
 
@@ -58,44 +61,92 @@ class BackendFlag(IntFlag):
     LOCAL = 2
 
 
-#: Addresses and ports are kept as the bytes of network order (``4s``, ``2s``), all else is in host order.
-FRONTEND_KEY = struct.Struct("=4s2sBx")
-ROW = struct.Struct("=II")
-BACKEND = struct.Struct("=4s2sBx4s4x")
-DECAP_KEY = struct.Struct("=4s4s2sBx")
+class FrontendFlag(IntFlag):
+    """``flags`` of ``struct lb_frontend``."""
+
+    AFFINITY = 1
+
+
+class VipFlag(IntFlag):
+    """``flags`` of ``struct lb_vip``."""
+
+    SERVES = 1
+
+
+class SettingFlag(IntFlag):
+    """``flags`` of ``struct lb_settings``."""
+
+    ECHO = 1
+
+
+#: Addresses and ports are kept as the bytes of network order (``16s``, ``2s``), all else is in host order.
+#: Addresses are those of IPv6, IPv4 being mapped.
+FRONTEND_KEY = struct.Struct("=16s2sBx")
+FRONTEND = struct.Struct("=IHHBBBxI")
+#: The part that user space writes; the next hop that the program keeps stands behind it.
+BACKEND = struct.Struct("=16s16sI2sBx")
+DECAP_KEY = struct.Struct("=16s16s2sBx")
 DECAP = struct.Struct("=2s2x")
 GUARD_KEY = struct.Struct("=I16s")
-REPLY_KEY = struct.Struct("=4s4s2s2sB3x")
-REPLY = struct.Struct("=4s2s2x")
+VIP = struct.Struct("=I")
+FLOW_KEY = struct.Struct("=16s16s2s2sB3x")
+FLOW = struct.Struct("=IIII")
+REPLY_KEY = struct.Struct("=16s16s2s2sB3x")
+REPLY = struct.Struct("=16s2sH4s")
+FRAGMENT_KEY = struct.Struct("=16s16s4sB3x")
+FRAGMENT = struct.Struct("=2s2s")
+VLAN_KEY = struct.Struct("=IHH")
+VLAN = struct.Struct("=I")
+SETTINGS = struct.Struct("=II")
 PROBE = struct.Struct("=IIII")
 
-PAGE_SLOTS = 1024
-SLOT_BYTES = 4
+PAGE_BYTES = 4096
+BACKEND_BYTES = 64
+#: Where ``generation`` stands in ``struct lb_backend``.
+GENERATION = struct.Struct("=I")
+GENERATION_AT = 32
+SLOT_TRANSITION, NOBODY = 0x8000, 0x7FFF
+#: Coarse time: CLOCK_MONOTONIC nanoseconds, shifted by this.
+CLOCK_SHIFT = 30
 PROBE_MAGIC = 0x4C6B5072
-NO_ADDRESS = bytes(4)
+NO_ADDRESS = bytes(16)
 
 _SIZES = {
     "lb_frontend_key": FRONTEND_KEY.size,
-    "lb_row": ROW.size,
-    "lb_row_page": PAGE_SLOTS * SLOT_BYTES,
-    "lb_backend": BACKEND.size,
+    "lb_frontend": FRONTEND.size,
+    "lb_row_page": PAGE_BYTES,
+    "lb_backend": BACKEND_BYTES,
     "lb_decap_key": DECAP_KEY.size,
     "lb_decap": DECAP.size,
     "lb_guard_key": GUARD_KEY.size,
+    "lb_vip": VIP.size,
+    "lb_flow_key": FLOW_KEY.size,
+    "lb_flow": FLOW.size,
     "lb_reply_key": REPLY_KEY.size,
     "lb_reply": REPLY.size,
+    "lb_fragment_key": FRAGMENT_KEY.size,
+    "lb_fragment": FRAGMENT.size,
+    "lb_vlan_key": VLAN_KEY.size,
+    "lb_vlan": VLAN.size,
+    "lb_settings": SETTINGS.size,
     "lb_probe": PROBE.size,
 }
 
 _OFFSETS = {
-    "lb_frontend_key": (0, 4, 6),
-    "lb_row": (0, 4),
-    "lb_backend": (0, 4, 6, 8),
-    "lb_decap_key": (0, 4, 8, 10),
+    "lb_frontend_key": (0, 16, 18),
+    "lb_frontend": (0, 4, 6, 8, 9, 10, 12),
+    "lb_backend": (0, 16, GENERATION_AT, 36, 38, BACKEND.size),
+    "lb_decap_key": (0, 16, 32, 34),
     "lb_decap": (0,),
     "lb_guard_key": (0, 4),
-    "lb_reply_key": (0, 4, 8, 10, 12),
-    "lb_reply": (0, 4),
+    "lb_flow_key": (0, 16, 32, 34, 36),
+    "lb_flow": (0, 4, 8, 12),
+    "lb_reply_key": (0, 16, 32, 34, 36),
+    "lb_reply": (0, 16, 18, 20),
+    "lb_fragment_key": (0, 16, 32, 36),
+    "lb_fragment": (0, 2),
+    "lb_vlan_key": (0, 4),
+    "lb_settings": (0,),
     "lb_probe": (0, 4, 8, 12),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
 from announcer.model.net import IPAddress, IPNetwork, Protocol
@@ -11,23 +11,32 @@ from datapath import abi, maglev
 
 #: IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2).
 _MAPPED = IPv6Network("::ffff:0:0/96")
-_PROTOCOLS = {Protocol.TCP.number: Protocol.TCP, Protocol.UDP.number: Protocol.UDP}
+_MAPPED_BYTES = _MAPPED.network_address.packed[:12]
+_PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
 
 def refusal(frontend: Frontend) -> str:
     """Why this release cannot serve the frontend, empty if it can."""
-    key = frontend.key
-    if key.vip.version != 4 or any(backend.address.version != 4 for backend in frontend.backends):
-        return "only IPv4 is served"
-    if key.protocol not in _PROTOCOLS.values():
-        return f"{key.protocol} is not served, only TCP and UDP"
-    if len(frontend.backends) > maglev.MAX_BACKENDS:
-        return f"{len(frontend.backends)} backends are more than a frontend can have ({maglev.MAX_BACKENDS})"
-    addresses = [backend.address for backend in frontend.backends]
+    key, members = frontend.key, (*frontend.backends, *frontend.terminating)
+    if any(backend.address.version != key.vip.version for backend in members):
+        return "a backend has an address of the other family"
+    if len(members) > maglev.MAX_BACKENDS:
+        return f"{len(members)} backends are more than a frontend can have ({maglev.MAX_BACKENDS})"
+    addresses = [backend.address for backend in members]
     if len(set(addresses)) != len(addresses):
         # The encapsulated packet carries the backend's address but not its port.
         return "two backends have the same address, which encapsulated packets could not tell apart"
     return ""
+
+
+def address_bytes(address: IPAddress) -> bytes:
+    """``struct lb_address``."""
+    return address.packed if address.version == 6 else _MAPPED_BYTES + address.packed
+
+
+def decode_address(data: bytes) -> IPAddress:
+    """The family follows from the prefix: no VIP or pod has a mapped address of its own."""
+    return IPv4Address(data[12:]) if data[:12] == _MAPPED_BYTES else IPv6Address(data)
 
 
 def port_bytes(port: int) -> bytes:
@@ -37,61 +46,61 @@ def port_bytes(port: int) -> bytes:
 
 def frontend_key(key: FrontendKey) -> bytes:
     """``struct lb_frontend_key``."""
-    return abi.FRONTEND_KEY.pack(key.vip.packed, port_bytes(key.port), key.protocol.number)
+    return abi.FRONTEND_KEY.pack(address_bytes(key.vip), port_bytes(key.port), key.protocol.number)
 
 
 def decode_frontend_key(data: bytes) -> FrontendKey:
     """Raises ``KeyError`` for a protocol that we never write."""
     vip, port, protocol = abi.FRONTEND_KEY.unpack(data)
-    return FrontendKey(IPv4Address(vip), _PROTOCOLS[protocol], int.from_bytes(port, "big"))
+    return FrontendKey(decode_address(vip), _PROTOCOLS[protocol], int.from_bytes(port, "big"))
 
 
-def backend_entry(backend: Backend, source: IPv4Address | None) -> bytes:
-    """``struct lb_backend``; ``source``: outer source address towards a remote one."""
+def backend_entry(backend: Backend, source: IPAddress | None, generation: int) -> bytes:
+    """The part of ``struct lb_backend`` that is ours; ``source``: outer source address towards a remote one."""
     flags = abi.BackendFlag.USED | (abi.BackendFlag.LOCAL if backend.local else 0)
     return abi.BACKEND.pack(
-        backend.address.packed, port_bytes(backend.port), flags, source.packed if source else abi.NO_ADDRESS
+        address_bytes(backend.address),
+        address_bytes(source) if source else abi.NO_ADDRESS,
+        generation,
+        port_bytes(backend.port),
+        flags,
     )
 
 
 @functools.lru_cache(maxsize=65536)
-def decode_backend_entry(data: bytes) -> tuple[Backend, IPv4Address | None] | None:
+def decode_backend_entry(data: bytes) -> tuple[Backend, IPAddress | None] | None:
     """None for an entry that is not in use."""
-    address, port, flags, source = abi.BACKEND.unpack(data)
+    address, source, _, port, flags = abi.BACKEND.unpack(data)
     if not flags & abi.BackendFlag.USED:
         return None
     local = bool(flags & abi.BackendFlag.LOCAL)
-    backend = Backend(IPv4Address(address), int.from_bytes(port, "big"), local)
-    return backend, IPv4Address(source) if source != abi.NO_ADDRESS else None
+    backend = Backend(decode_address(address), int.from_bytes(port, "big"), local)
+    return backend, decode_address(source) if source != abi.NO_ADDRESS else None
 
 
 def guard_key(prefix: IPNetwork) -> bytes:
     """``struct lb_guard_key``."""
-    if prefix.version == 6:
-        return abi.GUARD_KEY.pack(prefix.prefixlen, prefix.network_address.packed)
-    return abi.GUARD_KEY.pack(_MAPPED.prefixlen + prefix.prefixlen, _mapped(prefix.network_address))
+    length = prefix.prefixlen + (_MAPPED.prefixlen if prefix.version == 4 else 0)
+    return abi.GUARD_KEY.pack(length, address_bytes(prefix.network_address))
 
 
 def decode_guard_key(data: bytes) -> IPNetwork:
     """Bits behind the length mean nothing, in the map as in the result."""
     length, address = abi.GUARD_KEY.unpack(data)
-    if length >= _MAPPED.prefixlen and address[:12] == _MAPPED.network_address.packed[:12]:
+    if length >= _MAPPED.prefixlen and address[:12] == _MAPPED_BYTES:
         return IPv4Network((address[12:], length - _MAPPED.prefixlen), strict=False)
     return IPv6Network((address, length), strict=False)
-
-
-def _mapped(address: IPAddress) -> bytes:
-    return _MAPPED.network_address.packed[:12] + address.packed
 
 
 def decap_entries(frontend: Frontend) -> dict[bytes, bytes]:
     """``struct lb_decap_key`` to ``struct lb_decap``: what other nodes may send to local backends of this frontend."""
     key = frontend.key
+    vip, port, protocol = address_bytes(key.vip), port_bytes(key.port), key.protocol.number
     return {
-        abi.DECAP_KEY.pack(
-            backend.address.packed, key.vip.packed, port_bytes(key.port), key.protocol.number
-        ): abi.DECAP.pack(port_bytes(backend.port))
-        for backend in frontend.backends
+        abi.DECAP_KEY.pack(address_bytes(backend.address), vip, port, protocol): abi.DECAP.pack(
+            port_bytes(backend.port)
+        )
+        for backend in (*frontend.backends, *frontend.terminating)
         if backend.local
     }
 

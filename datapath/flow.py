@@ -5,21 +5,32 @@ Needed to aim a synthetic packet at a given backend, and to say beforehand where
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from announcer.model.net import IPAddress
 
 _MASK = (1 << 64) - 1
 
 
-def flow_hash(source: IPv4Address, source_port: int, dest: IPv4Address, dest_port: int, protocol: int) -> int:
-    """32 bits. ``protocol`` is the IANA number. The constants are those of splitmix64."""
-    near = (int(dest) << 32) | (dest_port << 8) | protocol
-    far = (int(source) << 32) | source_port
+def flow_hash(source: IPAddress, source_port: int, dest: IPAddress, dest_port: int, protocol: int) -> int:
+    """32 bits. ``protocol`` is the IANA number; ``source_port`` 0 for a frontend with client affinity.
+
+    The constants are those of splitmix64, and of murmur3 for the halves of IPv6 addresses.
+    """
+    service = (dest_port << 8) | protocol
+    if dest.version == 4:
+        near, far = (int(dest) << 32) | service, (int(source) << 32) | source_port
+    else:
+        near, far = _word(dest) + service, _word(source) * 0xC4CEB9FE1A85EC53 + source_port
     value = (far + near * 0x9E3779B97F4A7C15) & _MASK
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
     return value >> 32
 
 
-def slot(value: int, length: int) -> int:
-    """The slot of a row of ``length`` slots that this hash falls into."""
-    return (value * length) >> 32
+def _word(address: IPAddress) -> int:
+    high, low = int(address) >> 64, int(address) & _MASK
+    return (low + high * 0xFF51AFD7ED558CCD) & _MASK
+
+
+def slot(value: int, bits: int) -> int:
+    """The slot of a row of ``1 << bits`` slots that this hash falls into."""
+    return (value << bits) >> 32

@@ -25,7 +25,7 @@ from announcer.model.steps import (
     UnguardAggregate,
     Verify,
 )
-from datapath import damage, encode, loader, shim, trace
+from datapath import abi, damage, encode, loader, shim, trace
 from datapath import devices as detection
 from datapath.abi import PacketReason
 from datapath.bpffs import Folder
@@ -58,9 +58,12 @@ class Datapath:
         devices: Sequence[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         limits: Limits | None = None,
+        echo: bool = True,
         tcx: bool | None = None,
     ) -> None:
         """``devices`` None: found by routes. ``clock``: CLOCK_MONOTONIC seconds.
+
+        ``echo``: a VIP that serves answers ICMP echo requests.
 
         ``tcx``: egress by tcx links, or by tc filters; None, which is right: by tcx if the kernel has it.
         """
@@ -68,6 +71,7 @@ class Datapath:
         self._listed = devices
         self._clock = clock
         self._limits = limits or Limits()
+        self._settings = abi.SettingFlag.ECHO if echo else abi.SettingFlag(0)
         self._tcx = tcx
         self._closing = contextlib.ExitStack()
         self._toward: tuple[IPAddress, ...] = ()
@@ -92,6 +96,7 @@ class Datapath:
                 self._folder.links, self._loaded.programs, self._rtnl, None if self._use_tcx() else self._tc
             )
             undo.callback(self._links.close)
+            self._loaded.maps.settings.put(bytes(4), abi.SETTINGS.pack(self._settings, 0))
             self._guards = Guards(self._loaded.maps.guards)
             self._tables = Tables(self._loaded.maps, self._limits)
             self._tables.sweep()
@@ -125,7 +130,7 @@ class Datapath:
                 devices={device.name: device for device in self._devices()},
                 guards=self._guards.read(),
                 adopted=self._loaded.adopted,
-                frontends={key: Frontend(key=key, backends=held.backends) for key, held in contents.frontends.items()},
+                frontends={key: held.frontend(key) for key, held in contents.frontends.items()},
                 damaged=damage.find(contents, self._loaded.maps, self._nexthops, self._tables.remote_backends()),
                 maps=self._tables.usage(),
                 arrivals=sum(self.counters()[reason] for reason in BALANCED),
@@ -190,8 +195,9 @@ class Datapath:
         refused = encode.refusal(frontend)
         if refused:
             raise TargetError(f"program {frontend.key}", detail=refused, retry=False)
-        touched = {*self._tables.backends_of(frontend.key), *frontend.backends}
-        routes = self._nexthops.routes(backend for backend in frontend.backends if not backend.local)
+        members = (*frontend.backends, *frontend.terminating)
+        touched = {*self._tables.backends_of(frontend.key), *members}
+        routes = self._nexthops.routes(backend for backend in members if not backend.local)
         self._nexthops.use(routes)
         try:
             sources = {backend: route.source if route else None for backend, route in routes.items()}

@@ -14,32 +14,35 @@ from collections.abc import Sequence
 
 from announcer.model.lb import Backend
 
-#: Primes, so that every step size visits every slot. At least 100 slots a backend keep the load within about a percent.
-LADDER = (1021, 4093, 16381, 65521)
-SLOTS_PER_BACKEND = 100
-MAX_BACKENDS = LADDER[-1]
+#: Backends up to which a row has so many slots, as a power of two: when one of ten backends goes, 99.4 % of the flows
+#: of the others stay where they are even without flow state. A step of the ladder moves most, so there are few.
+LADDER = ((2, 10), (6, 12), (200, 14), (0x7FFE, 16))
+MAX_BACKENDS = LADDER[-1][0]
 
 
-def row_length(backends: int) -> int:
-    """Slots for this many backends; 0 for none. Above 655 backends the last step of the ladder has to do.
+def row_bits(backends: int) -> int:
+    """The row of this many backends has ``1 << row_bits`` slots; one slot, which nobody owns, for none.
 
-    Raises ``ValueError`` if there would be more backends than slots.
+    Raises ``ValueError`` for more than a row can tell apart.
     """
     if backends == 0:
         return 0
-    if backends > MAX_BACKENDS:
-        raise ValueError(f"{backends} backends are more than a row can hold ({MAX_BACKENDS})")
-    return next((length for length in LADDER if length >= backends * SLOTS_PER_BACKEND), LADDER[-1])
+    for most, bits in LADDER:
+        if backends <= most:
+            return bits
+    raise ValueError(f"{backends} backends are more than a row can hold ({MAX_BACKENDS})")
 
 
 def owners(backends: Sequence[Backend]) -> array[int]:
-    """For each slot of the row the position of its owner in ``backends``.
+    """For each slot of the row the position of its owner in ``backends``; none for no backends.
 
     ``backends`` differ in (address, port); ``local`` plays no part, it is another on every node.
     """
+    if not backends:
+        return array("H")
     names = [f"{backend.address}:{backend.port}" for backend in backends]
     order = sorted(range(len(names)), key=names.__getitem__)
-    table = _table(tuple(names[i] for i in order), row_length(len(names)))
+    table = _table(tuple(names[i] for i in order), 1 << row_bits(len(names)))
     return array("H", map(order.__getitem__, table))
 
 
@@ -70,4 +73,4 @@ def _preference(name: str, length: int) -> tuple[int, int]:
     """Offset and skip of the paper, from one digest so that they are independent of each other."""
     digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
     offset, skip = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
-    return offset % length, skip % (length - 1) + 1
+    return offset % length, skip % length | 1

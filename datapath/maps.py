@@ -13,7 +13,7 @@ from datapath import shim
 
 
 class HashMap:
-    """A hash map or prefix trie that only we write. Owns its descriptor."""
+    """A map of any kind, by its entries. Owns its descriptor."""
 
     def __init__(self, name: str, fd: int) -> None:
         self.name = name
@@ -57,10 +57,12 @@ class MappedArray:
         self._mapping = mmap.mmap(fd, self.info.value_size * self.info.max_entries)
         self.bytes = memoryview(self._mapping)
         self.words = self.bytes.cast("I")
+        self.halves = self.bytes.cast("H")
 
     def close(self) -> None:
         """Unmap and close. The map stays while it is pinned or in use."""
         self.words.release()
+        self.halves.release()
         self.bytes.release()
         self._mapping.close()
         os.close(self._fd)
@@ -102,7 +104,15 @@ class Maps(NamedTuple):
     backends: MappedArray
     decaps: HashMap
     guards: HashMap
+    flows: HashMap
+    flows_new: HashMap
     replies: HashMap
+    replies_new: HashMap
+    replies_udp: HashMap
+    fragments: HashMap
+    vlans: HashMap
+    settings: HashMap
+    scratch: HashMap
     stats: StatsMap
 
     @classmethod
@@ -115,7 +125,15 @@ class Maps(NamedTuple):
             backends=MappedArray("lb_backends", fds["lb_backends"]),
             decaps=HashMap("lb_decaps", fds["lb_decaps"]),
             guards=HashMap("lb_guards", fds["lb_guards"]),
+            flows=HashMap("lb_flows", fds["lb_flows"]),
+            flows_new=HashMap("lb_flows_new", fds["lb_flows_new"]),
             replies=HashMap("lb_replies", fds["lb_replies"]),
+            replies_new=HashMap("lb_replies_new", fds["lb_replies_new"]),
+            replies_udp=HashMap("lb_replies_udp", fds["lb_replies_udp"]),
+            fragments=HashMap("lb_fragments", fds["lb_fragments"]),
+            vlans=HashMap("lb_vlans", fds["lb_vlans"]),
+            settings=HashMap("lb_settings", fds["lb_settings"]),
+            scratch=HashMap("lb_scratch", fds["lb_scratch"]),
             stats=StatsMap("lb_stats", fds["lb_stats"]),
         )
 

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from announcer.model.net import Protocol
+from announcer.model.net import IPAddress, Protocol
 
-_ETHERNET, _IPV4 = 14, 20
-_IPIP, _TCP, _UDP = 4, 6, 17
-_ETH_P_IP = 0x0800
+_ETHERNET, _IPV4, _IPV6 = 14, 20, 40
+_IPIP, _TCP, _UDP, _IP6IP6, _SCTP = 4, 6, 17, 41, 132
 _SYN, _WINDOW = 0x02, 64240
+_INIT = 1
 _TTL = 64
 #: Source address of frames that no device ever sent: locally administered, not multicast.
 _FROM = bytes.fromhex("02000000004c")
+_CRC32C = 0x82F63B78
 
 
 class Flow(NamedTuple):
-    """The 5-tuple of a packet."""
+    """The 5-tuple of a packet; both addresses are of one family."""
 
-    source: IPv4Address
+    source: IPAddress
     source_port: int
-    dest: IPv4Address
+    dest: IPAddress
     dest_port: int
     protocol: Protocol
 
 
 class Outer(NamedTuple):
-    """An IPIP header around a packet."""
+    """An IP-in-IP header around a packet."""
 
-    source: IPv4Address
-    dest: IPv4Address
+    source: IPAddress
+    dest: IPAddress
 
 
 class Parsed(NamedTuple):
@@ -40,6 +41,15 @@ class Parsed(NamedTuple):
     flow: Flow
     outer: Outer | None
     ttl: int
+    sound: bool
+
+
+class _Header(NamedTuple):
+    source: IPAddress
+    dest: IPAddress
+    protocol: int
+    ttl: int
+    length: int
     sound: bool
 
 
@@ -53,45 +63,81 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+def crc32c(data: bytes) -> int:
+    """RFC 9260 appendix A."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (_CRC32C if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
 def build(flow: Flow, to: bytes) -> bytes:
-    """A frame for the link-layer address ``to``: a TCP SYN, or an empty UDP datagram."""
+    """A frame for the link-layer address ``to``: a TCP SYN, an empty UDP datagram, or an SCTP INIT."""
     ports = struct.pack("!HH", flow.source_port, flow.dest_port)
-    if flow.protocol is Protocol.TCP:
-        transport = bytearray(ports + struct.pack("!IIBBHHH", 0, 0, 5 << 4, _SYN, _WINDOW, 0, 0))
-        at = 16
-    else:
-        transport = bytearray(ports + struct.pack("!HH", 8, 0))
-        at = 6
-    struct.pack_into("!H", transport, at, _transport_sum(flow, bytes(transport)) or 0xFFFF)
-    header = bytearray(
-        struct.pack("!BBHHHBBH", 0x45, 0, _IPV4 + len(transport), 0, 0x4000, _TTL, flow.protocol.number, 0)
-        + flow.source.packed
-        + flow.dest.packed
-    )
-    struct.pack_into("!H", header, 10, checksum(bytes(header)))
-    return to + _FROM + struct.pack("!H", _ETH_P_IP) + bytes(header) + bytes(transport)
+    match flow.protocol:
+        case Protocol.TCP:
+            transport = bytearray(ports + struct.pack("!IIBBHHH", 0, 0, 5 << 4, _SYN, _WINDOW, 0, 0))
+            struct.pack_into("!H", transport, 16, _transport_sum(flow, bytes(transport)))
+        case Protocol.UDP:
+            transport = bytearray(ports + struct.pack("!HH", 8, 0))
+            struct.pack_into("!H", transport, 6, _transport_sum(flow, bytes(transport)) or 0xFFFF)
+        case Protocol.SCTP:
+            transport = bytearray(ports + bytes(8) + struct.pack("!BBHIIHHI", _INIT, 0, 20, 1, _WINDOW, 1, 1, 1))
+            struct.pack_into("<I", transport, 8, crc32c(bytes(transport)))
+    source, dest = flow.source.packed, flow.dest.packed
+    if flow.dest.version == 6:
+        header = struct.pack("!IHBB", 6 << 28, len(transport), flow.protocol.number, _TTL) + source + dest
+        return to + _FROM + b"\x86\xdd" + header + bytes(transport)
+    fixed = struct.pack("!BBHHHBBH", 0x45, 0, _IPV4 + len(transport), 0, 0x4000, _TTL, flow.protocol.number, 0)
+    packed = bytearray(fixed + source + dest)
+    struct.pack_into("!H", packed, 10, checksum(bytes(packed)))
+    return to + _FROM + b"\x08\x00" + bytes(packed) + bytes(transport)
 
 
 def parse(frame: bytes) -> Parsed | None:
     """Take apart what :func:`build` made and the program rewrote; None if it is nothing of the kind."""
-    outer, at, sound = None, _ETHERNET, True
-    if len(frame) < at + _IPV4 or frame[12:14] != b"\x08\x00":
+    at, outer, sound = _ETHERNET, None, True
+    header = _header(frame, at)
+    if header is None:
         return None
-    if frame[at + 9] == _IPIP:
-        header = frame[at : at + _IPV4]
-        outer = Outer(IPv4Address(header[12:16]), IPv4Address(header[16:20]))
-        sound = checksum(header) == 0 and int.from_bytes(header[2:4], "big") == len(frame) - at
-        at += _IPV4
-    header, transport = frame[at : at + _IPV4], frame[at + _IPV4 :]
-    if len(header) < _IPV4 or header[9] not in (_TCP, _UDP) or len(transport) < 8:
+    if header.protocol in (_IPIP, _IP6IP6):
+        outer, sound = Outer(header.source, header.dest), header.sound
+        at += header.length
+        header = _header(frame, at)
+    if header is None or header.protocol not in (_TCP, _UDP, _SCTP):
         return None
-    protocol = Protocol.TCP if header[9] == _TCP else Protocol.UDP
+    transport = frame[at + header.length :]
+    if len(transport) < 8:
+        return None
+    protocol = next(each for each in Protocol if each.number == header.protocol)
     source_port, dest_port = struct.unpack_from("!HH", transport)
-    flow = Flow(IPv4Address(header[12:16]), source_port, IPv4Address(header[16:20]), dest_port, protocol)
-    sound = sound and checksum(header) == 0 and int.from_bytes(header[2:4], "big") == len(frame) - at
-    return Parsed(flow, outer, header[8], sound and _transport_sum(flow, transport) == 0)
+    flow = Flow(header.source, source_port, header.dest, dest_port, protocol)
+    return Parsed(flow, outer, header.ttl, sound and header.sound and _sound(flow, transport))
+
+
+def _header(frame: bytes, at: int) -> _Header | None:
+    """The IP header there. ``length``: of the header."""
+    kind, rest = frame[12:14], len(frame) - at
+    if kind == b"\x08\x00" and rest >= _IPV4:
+        data = frame[at : at + _IPV4]
+        sound = checksum(data) == 0 and int.from_bytes(data[2:4], "big") == rest
+        return _Header(IPv4Address(data[12:16]), IPv4Address(data[16:20]), data[9], data[8], _IPV4, sound)
+    if kind == b"\x86\xdd" and rest >= _IPV6:
+        data = frame[at : at + _IPV6]
+        sound = data[0] >> 4 == 6 and int.from_bytes(data[4:6], "big") == rest - _IPV6
+        return _Header(IPv6Address(data[8:24]), IPv6Address(data[24:40]), data[6], data[7], _IPV6, sound)
+    return None
+
+
+def _sound(flow: Flow, transport: bytes) -> bool:
+    if flow.protocol is Protocol.SCTP:
+        return crc32c(transport[:8] + bytes(4) + transport[12:]) == int.from_bytes(transport[8:12], "little")
+    return _transport_sum(flow, transport) == 0
 
 
 def _transport_sum(flow: Flow, transport: bytes) -> int:
+    """With the pseudo-header of RFC 9293 or RFC 8200 section 8.1, which sum up alike."""
     pseudo = flow.source.packed + flow.dest.packed + struct.pack("!HH", flow.protocol.number, len(transport))
     return checksum(pseudo + transport)

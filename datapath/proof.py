@@ -7,17 +7,21 @@ row is known, and so is the hash.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
-from datapath import flow, packet, probe, readback
+from announcer.model.net import IPAddress, Protocol
+from datapath import blocks, flow, packet, probe, readback
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
 from datapath.readback import Held
 from datapath.rtnl import Link
 
-#: RFC 5737: TEST-NET-1 belongs to nobody, so nobody's flow is confused with these.
-_SOURCE = IPv4Address("192.0.2.254")
+#: Of the blocks for documentation (RFC 5737, RFC 3849), which belong to nobody: nobody's flow is confused with these.
+_SOURCES: dict[int, IPAddress] = {
+    4: IPv4Address("192.0.2.254"),
+    6: IPv6Address("2001:db8:ffff:ffff:ffff:ffff:ffff:fffe"),
+}
 _MAX_AIMED = 64
 _FIRST_PORT = 1024
 _REMOTE = {PacketReason.REMOTE_TX: Verdict.TX, PacketReason.REMOTE_REDIRECT: Verdict.REDIRECT}
@@ -50,7 +54,7 @@ class Prover:
         held = readback.read_one(self._maps, frontend.key)
         if held is None:
             return f"{frontend.key}: no entry"
-        if held.problem or held.backends != frontend.backends:
+        if held.problem or held.frontend(frontend.key) != frontend:
             return f"{frontend.key}: {held.problem or 'the entry has other backends'}"
         for device in self._devices:
             for wrong in self._probe(frontend.key, held, device):
@@ -58,7 +62,7 @@ class Prover:
         return ""
 
     def _probe(self, key: FrontendKey, held: Held, device: Link) -> Iterator[str]:
-        if not held.length:
+        if not held.entry.serving:
             answer = self._run(key, _FIRST_PORT, device)
             if (answer.verdict, answer.reason) != (Verdict.DROP, PacketReason.NO_BACKEND):
                 yield f"a packet without a backend ended as {answer.reason}"
@@ -76,16 +80,18 @@ class Prover:
         return probe.run(self._prog, device.ifindex, frame)
 
     def _aimed(self, key: FrontendKey, held: Held) -> Iterator[tuple[int, Backend, int]]:
-        """A source port for each backend."""
-        row = self._maps.rows.words[held.offset : held.offset + held.length]
-        missing = {number: backend for backend, number in held.ids[:_MAX_AIMED]}
+        """A source port for each backend that serves."""
+        row = blocks.read_row(self._maps, held.entry)
+        missing = set(range(held.entry.serving)[:_MAX_AIMED])
         for port in range(_FIRST_PORT, 65536):
             if not missing:
                 return
-            value = flow.flow_hash(*_flow(key, port)[:4], key.protocol.number)
-            number = row[flow.slot(value, held.length)]
-            if number in missing:
-                yield port, missing.pop(number), number
+            sent = _flow(key, 0 if held.frontend(key).affinity else port)
+            value = flow.flow_hash(*sent[:4], key.protocol.number)
+            position = row.without_entry(value, opens=key.protocol is Protocol.TCP)
+            if position in missing:
+                missing.discard(position)
+                yield port, *held.ids[position]
 
     def _judge(self, key: FrontendKey, port: int, backend: Backend, answer: probe.Answer) -> Iterator[str]:
         name = f"backend {backend.address}:{backend.port}"
@@ -107,8 +113,8 @@ class Prover:
 
 
 def _flow(key: FrontendKey, port: int) -> packet.Flow:
-    return packet.Flow(_SOURCE, port, IPv4Address(key.vip.packed), key.port, key.protocol)
+    return packet.Flow(_SOURCES[key.vip.version], port, key.vip, key.port, key.protocol)
 
 
 def _translated(sent: packet.Flow, backend: Backend) -> packet.Flow:
-    return sent._replace(dest=IPv4Address(backend.address.packed), dest_port=backend.port)
+    return sent._replace(dest=backend.address, dest_port=backend.port)

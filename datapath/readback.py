@@ -1,106 +1,139 @@
 """What stands in the maps, and whether it is right in itself.
 
-Backends are found as the program finds them: from the frontend's row. A row is right if it is slot for slot what Maglev
-says for just the backends that it names; so one damaged slot is enough to be noticed.
+Backends are found as the program finds them: from the frontend's block. A row is right if its owners are slot for slot
+what Maglev says for just the backends that serve; so one damaged slot is enough to be noticed.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
 from typing import NamedTuple
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
 from announcer.model.net import IPAddress
-from datapath import abi, encode, maglev
+from datapath import abi, blocks, encode, rows
+from datapath.blocks import Entry
 from datapath.maps import Maps
 
 _Get = Callable[[bytes], bytes | None]
+Ids = tuple[tuple[Backend, int], ...]
 
 
 class Held(NamedTuple):
-    """A frontend as it stands in the maps. ``ids`` by backend, sorted; ``problem`` empty if it is right in itself."""
+    """A frontend as it stands in the maps.
 
-    offset: int = 0
-    length: int = 0
-    ids: tuple[tuple[Backend, int], ...] = ()
+    ``ids`` by backend: first those that serve, sorted, then those that terminate. ``problem`` is empty if it is right
+    in itself.
+    """
+
+    entry: Entry = Entry()
+    ids: Ids = ()
     problem: str = ""
 
     @property
-    def backends(self) -> tuple[Backend, ...]:
-        """Sorted, as in ``Frontend``."""
+    def members(self) -> tuple[Backend, ...]:
+        """In the order of the block."""
         return tuple(backend for backend, _ in self.ids)
+
+    @property
+    def serving(self) -> tuple[Backend, ...]:
+        """As ``Frontend.backends``."""
+        return self.members[: self.entry.serving]
+
+    @property
+    def terminating(self) -> tuple[Backend, ...]:
+        """As ``Frontend.terminating``."""
+        return self.members[self.entry.serving :]
+
+    def frontend(self, key: FrontendKey) -> Frontend:
+        """What it amounts to."""
+        affinity = bool(self.entry.flags & abi.FrontendFlag.AFFINITY)
+        return Frontend(key=key, backends=self.serving, terminating=self.terminating, affinity=affinity)
 
 
 class Contents(NamedTuple):
     """All of the maps. ``vips`` and ``decaps`` as raw entries."""
 
     frontends: dict[FrontendKey, Held]
-    vips: frozenset[bytes]
+    vips: dict[bytes, bytes]
     decaps: dict[bytes, bytes]
 
 
 def read(maps: Maps) -> Contents:
     """Everything. Raises ``TargetError``."""
     vips, decaps = maps.vips.dump(), maps.decaps.dump()
+    entries = {encode.decode_frontend_key(key): Entry.unpack(value) for key, value in maps.frontends.dump().items()}
+    served = {encode.address_bytes(key.vip) for key, entry in entries.items() if entry.serving}
     frontends = {}
-    for raw_key, raw_row in maps.frontends.dump().items():
-        key = encode.decode_frontend_key(raw_key)
-        frontends[key] = _held(maps, key, raw_row, vips.get, decaps.get)
-    return Contents(frontends, frozenset(vips), decaps)
+    for key, entry in entries.items():
+        held = _held(maps, key, entry, vips.get, decaps.get)
+        vip = encode.address_bytes(key.vip)
+        if not held.problem and vips[vip] != vip_value(vip in served):
+            held = held._replace(problem=f"the VIP entry of {key.vip} is wrong")
+        frontends[key] = held
+    return Contents(frontends, vips, decaps)
 
 
 def read_one(maps: Maps, key: FrontendKey) -> Held | None:
     """One frontend, None if there is no entry. Raises ``TargetError``."""
-    raw_row = maps.frontends.get(encode.frontend_key(key))
-    return None if raw_row is None else _held(maps, key, raw_row, maps.vips.get, maps.decaps.get)
+    raw = maps.frontends.get(encode.frontend_key(key))
+    return None if raw is None else _held(maps, key, Entry.unpack(raw), maps.vips.get, maps.decaps.get)
 
 
-def _held(maps: Maps, key: FrontendKey, raw_row: bytes, vip: _Get, decap: _Get) -> Held:
-    offset, length = abi.ROW.unpack(raw_row)
-    ids, problem = _read_row(maps, offset, length)
-    if not problem and vip(key.vip.packed) is None:
-        problem = f"no VIP entry for {key.vip}"
-    if not problem:
-        wanted = encode.decap_entries(Frontend(key=key, backends=tuple(backend for backend, _ in ids)))
-        if any(decap(entry) != value for entry, value in wanted.items()):
-            problem = "a decapsulation entry of a local backend is missing or wrong"
-    return Held(offset, length, ids, problem)
-
-
-def _read_row(maps: Maps, offset: int, length: int) -> tuple[tuple[tuple[Backend, int], ...], str]:
-    if length == 0:
-        return (), ""
-    if offset + length > len(maps.rows.words):
-        return (), "the row lies outside of lb_rows"
-    row = maps.rows.words[offset : offset + length]
-    ids: dict[Backend, int] = {}
-    problem = ""
-    for number in sorted(set(row)):
-        entry = backend_at(maps, number)
-        if entry is None:
-            problem = f"the row names backend {number}, which is not there"
-        elif entry[0] in ids:
-            problem = f"backends {ids[entry[0]]} and {number} are the same"
-        else:
-            ids[entry[0]] = number
-    found = tuple(sorted(ids.items()))
-    if not problem and maglev.row_length(len(found)) != length:
-        problem = f"the row has {length} slots for {len(found)} backends"
-    if not problem and row.tobytes() != slots(found).tobytes():
-        problem = "the row is not what Maglev says for its backends"
-    return found, problem
-
-
-def slots(ids: tuple[tuple[Backend, int], ...]) -> array[int]:
-    """The row of these backends: an id per slot."""
-    numbers = [number for _, number in ids]
-    return array("I", map(numbers.__getitem__, maglev.owners([backend for backend, _ in ids])))
+def vip_value(serves: bool) -> bytes:
+    """``struct lb_vip``."""
+    return abi.VIP.pack(abi.VipFlag.SERVES if serves else 0)
 
 
 def backend_at(maps: Maps, number: int) -> tuple[Backend, IPAddress | None] | None:
     """The backend of this id and its outer source address; None if there is none."""
     if not 0 < number < maps.backends.info.max_entries:
         return None
-    size = abi.BACKEND.size
-    return encode.decode_backend_entry(bytes(maps.backends.bytes[number * size : (number + 1) * size]))
+    at = number * abi.BACKEND_BYTES
+    return encode.decode_backend_entry(bytes(maps.backends.bytes[at : at + abi.BACKEND.size]))
+
+
+def _held(maps: Maps, key: FrontendKey, entry: Entry, vip: _Get, decap: _Get) -> Held:
+    ids, problem = _read_block(maps, entry)
+    held = Held(entry, ids, problem)
+    if not problem and vip(encode.address_bytes(key.vip)) is None:
+        problem = f"no VIP entry for {key.vip}"
+    if not problem:
+        wanted = encode.decap_entries(held.frontend(key))
+        if any(decap(raw) != value for raw, value in wanted.items()):
+            problem = "a decapsulation entry of a local backend is missing or wrong"
+    return held._replace(problem=problem)
+
+
+def _read_block(maps: Maps, entry: Entry) -> tuple[Ids, str]:
+    if not entry.members:
+        return (), ""
+    if not blocks.fits(maps, entry):
+        return (), "the block lies outside of lb_rows"
+    ids: dict[Backend, int] = {}
+    for number in blocks.read_ids(maps, entry):
+        found = backend_at(maps, number)
+        if found is None:
+            return tuple(ids.items()), f"the block names backend {number}, which is not there"
+        if found[0] in ids:
+            return tuple(ids.items()), f"backends {ids[found[0]]} and {number} are the same"
+        ids[found[0]] = number
+    return tuple(ids.items()), _row_problem(maps, entry, tuple(ids))
+
+
+def _row_problem(maps: Maps, entry: Entry, members: tuple[Backend, ...]) -> str:
+    row, serving = blocks.read_row(maps, entry), members[: entry.serving]
+    wanted = rows.steady(serving)
+    if wanted.bits != row.bits:
+        return f"the row has {len(row.slots)} slots for {entry.serving} backends"
+    if _owners(row.slots.tobytes()) != wanted.slots.tobytes():
+        return "the row is not what Maglev says for its backends"
+    if any(position >= entry.members and position != abi.NOBODY for position in set(row.previous)):
+        return "a previous owner is no member"
+    return ""
+
+
+def _owners(slots: bytes) -> bytes:
+    """Without the flags; all at once, as one large number."""
+    mask = int.from_bytes(abi.NOBODY.to_bytes(2, "little") * (len(slots) // 2), "little")
+    return (int.from_bytes(slots, "little") & mask).to_bytes(len(slots), "little")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -39,7 +39,7 @@ class Route(NamedTuple):
 
     ifindex: int
     via: IPAddress
-    source: IPv4Address | None
+    source: IPAddress | None
     local: bool
 
 
@@ -93,9 +93,12 @@ class Rtnl:
         return _decode_route(reply, address)
 
     def default_devices(self) -> set[int]:
-        """Interface indexes of the IPv4 default routes of the main table, all next hops."""
+        """Interface indexes of the default routes of the main tables of both families, all next hops."""
+        return self._default_devices(socket.AF_INET) | self._default_devices(socket.AF_INET6)
+
+    def _default_devices(self, family: int) -> set[int]:
         message = rtmsg()
-        message["family"] = socket.AF_INET
+        message["family"] = family
         found: set[int] = set()
         for data in self._netlink.talk(_GETROUTE, REQUEST | DUMP, _body(message), "route dump"):
             # rtm_dst_len; decoding each route of a full table only to look at this would be slow.
@@ -203,7 +206,7 @@ def _decode_route(data: bytes, address: IPAddress) -> Route | None:
             via = ip_address(value)
         elif attribute == _RTA_VIA:
             via = ip_address(value[2:])
-        elif attribute == _RTA_PREFSRC and len(value) == 4:
-            source = IPv4Address(value)
+        elif attribute == _RTA_PREFSRC:
+            source = ip_address(value)
         offset += (length + 3) & ~3
     return Route(ifindex, via, source, kind == _RTN_LOCAL)

@@ -57,18 +57,30 @@ const char *lk_abi(void)
 #define REASON_LINE(name, action) LINE("reason " #name "\n");
 #define AT(name, field) offsetof(struct name, field)
 	LB_STRUCTS(STRUCT_LINE)
-	LINE("offsets lb_frontend_key %zu %zu %zu\n", AT(lb_frontend_key, vip_be), AT(lb_frontend_key, port_be),
+	LINE("offsets lb_frontend_key %zu %zu %zu\n", AT(lb_frontend_key, vip), AT(lb_frontend_key, port_be),
 	     AT(lb_frontend_key, protocol));
-	LINE("offsets lb_row %zu %zu\n", AT(lb_row, offset), AT(lb_row, length));
-	LINE("offsets lb_backend %zu %zu %zu %zu\n", AT(lb_backend, address_be), AT(lb_backend, port_be),
-	     AT(lb_backend, flags), AT(lb_backend, source_be));
-	LINE("offsets lb_decap_key %zu %zu %zu %zu\n", AT(lb_decap_key, backend_be), AT(lb_decap_key, vip_be),
+	LINE("offsets lb_frontend %zu %zu %zu %zu %zu %zu %zu\n", AT(lb_frontend, block), AT(lb_frontend, serving),
+	     AT(lb_frontend, members), AT(lb_frontend, bits), AT(lb_frontend, previous_bits), AT(lb_frontend, flags),
+	     AT(lb_frontend, since));
+	LINE("offsets lb_backend %zu %zu %zu %zu %zu %zu\n", AT(lb_backend, address), AT(lb_backend, source),
+	     AT(lb_backend, generation), AT(lb_backend, port_be), AT(lb_backend, flags), AT(lb_backend, stamp));
+	LINE("offsets lb_decap_key %zu %zu %zu %zu\n", AT(lb_decap_key, backend), AT(lb_decap_key, vip),
 	     AT(lb_decap_key, port_be), AT(lb_decap_key, protocol));
 	LINE("offsets lb_decap %zu\n", AT(lb_decap, port_be));
 	LINE("offsets lb_guard_key %zu %zu\n", AT(lb_guard_key, prefix_length), AT(lb_guard_key, address));
-	LINE("offsets lb_reply_key %zu %zu %zu %zu %zu\n", AT(lb_reply_key, backend_be), AT(lb_reply_key, client_be),
+	LINE("offsets lb_flow_key %zu %zu %zu %zu %zu\n", AT(lb_flow_key, client), AT(lb_flow_key, vip),
+	     AT(lb_flow_key, client_port_be), AT(lb_flow_key, port_be), AT(lb_flow_key, protocol));
+	LINE("offsets lb_flow %zu %zu %zu %zu\n", AT(lb_flow, backend), AT(lb_flow, generation), AT(lb_flow, hash),
+	     AT(lb_flow, seen));
+	LINE("offsets lb_reply_key %zu %zu %zu %zu %zu\n", AT(lb_reply_key, backend), AT(lb_reply_key, client),
 	     AT(lb_reply_key, backend_port_be), AT(lb_reply_key, client_port_be), AT(lb_reply_key, protocol));
-	LINE("offsets lb_reply %zu %zu\n", AT(lb_reply, vip_be), AT(lb_reply, port_be));
+	LINE("offsets lb_reply %zu %zu %zu %zu\n", AT(lb_reply, vip), AT(lb_reply, port_be), AT(lb_reply, answered),
+	     AT(lb_reply, expect_be));
+	LINE("offsets lb_fragment_key %zu %zu %zu %zu\n", AT(lb_fragment_key, source), AT(lb_fragment_key, dest),
+	     AT(lb_fragment_key, id_be), AT(lb_fragment_key, protocol));
+	LINE("offsets lb_fragment %zu %zu\n", AT(lb_fragment, source_be), AT(lb_fragment, dest_be));
+	LINE("offsets lb_vlan_key %zu %zu\n", AT(lb_vlan_key, ifindex), AT(lb_vlan_key, vlan));
+	LINE("offsets lb_settings %zu\n", AT(lb_settings, flags));
 	LINE("offsets lb_probe %zu %zu %zu %zu\n", AT(lb_probe, magic), AT(lb_probe, reason), AT(lb_probe, backend),
 	     AT(lb_probe, ifindex));
 	LB_REASONS(REASON_LINE)
@@ -310,4 +322,17 @@ int lk_run_xdp(int prog_fd, __u32 ifindex, const void *packet, __u32 size, __u32
 		return -errno;
 	*out_size = run.data_size_out;
 	return run.retval;
+}
+
+/* The same for a program of tc: the frame begins with its Ethernet header. */
+int lk_run_tc(int prog_fd, const void *packet, __u32 size, void *out, __u32 *out_size, __u32 *verdict)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet, .data_size_in = size, .data_out = out,
+		    .data_size_out = *out_size, .repeat = 1);
+
+	if (bpf_prog_test_run_opts(prog_fd, &run))
+		return -errno;
+	*out_size = run.data_size_out;
+	*verdict = run.retval; /* TCX_NEXT is -1 */
+	return 0;
 }

@@ -49,6 +49,7 @@ int lk_delete(int fd, const void *key);
 int lk_dump(int fd, void *keys, void *values, uint32_t max_entries);
 int lk_run_xdp(int prog_fd, uint32_t ifindex, const void *packet, uint32_t size, uint32_t meta, void *out,
                uint32_t *out_size);
+int lk_run_tc(int prog_fd, const void *packet, uint32_t size, void *out, uint32_t *out_size, uint32_t *verdict);
 """
 
 _ffi = cffi.FFI()
@@ -262,3 +263,11 @@ def run_xdp(prog: int, ifindex: int, packet: bytes, meta: bytes) -> tuple[int, b
     )
     after = bytes(_ffi.buffer(out, size[0]))
     return verdict, after[: len(meta)], after[len(meta) :]
+
+
+def run_tc(prog: int, packet: bytes) -> tuple[int, bytes]:
+    """BPF_PROG_TEST_RUN of one frame through a program of tc. Returns verdict (unsigned) and frame after it."""
+    room = len(packet) + 256
+    out, size, verdict = _ffi.new("char[]", room), _ffi.new("uint32_t *", room), _ffi.new("uint32_t *")
+    _checked(_lib().lk_run_tc(prog, packet, len(packet), out, size, verdict), "BPF_PROG_TEST_RUN tc")
+    return verdict[0], bytes(_ffi.buffer(out, size[0]))

@@ -1,8 +1,8 @@
 """Writing frontends into the maps, in an order that is safe against packets and against death at any point.
 
-A frontend is made complete where no packet looks (backends, row, decapsulation, VIP) and then switched by one update of
-its entry; only after that is the old given up. Whoever dies in between leaves the old or the new frontend standing, and
-leftovers that nothing points to: the next start takes them for free, or sweeps them away.
+A frontend is made complete where no packet looks (backends, block, decapsulation, VIP) and then switched by one update
+of its entry; only after that is the old given up. Whoever dies in between leaves the old or the new frontend standing,
+and leftovers that nothing points to: the next start takes them for free, or sweeps them away.
 
 An index says which backend has which id and what is free. It is made from the maps, and made anew when they differ.
 """
@@ -13,16 +13,17 @@ import errno
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from ipaddress import IPv4Address
 
 from announcer.model.errors import TargetError
 from announcer.model.lb import Backend, Frontend, FrontendKey, MapUsage
 from announcer.model.net import IPAddress
-from datapath import abi, encode, maglev, readback
+from datapath import abi, blocks, encode, readback, rows
+from datapath.blocks import Entry
 from datapath.extents import Extents
 from datapath.limits import Limits
 from datapath.maps import Maps
 from datapath.readback import Contents, Held
+from datapath.rows import Row
 
 #: Outer source address towards each remote backend, None where there is no route.
 Sources = Mapping[Backend, IPAddress | None]
@@ -34,33 +35,34 @@ class Tables:
     def __init__(self, maps: Maps, limits: Limits) -> None:
         self.maps = maps
         contents = readback.read(maps)
-        slots, numbers = len(maps.rows.words), maps.backends.info.max_entries
-        self._rows = Extents(slots, rest=limits.rest)
+        words, numbers = len(maps.rows.words), maps.backends.info.max_entries
+        self._blocks = Extents(words, rest=limits.rest)
         self._numbers = Extents(numbers, rest=limits.rest)
         self._rebuild(contents)
 
     def _rebuild(self, contents: Contents) -> None:
         self.frontends = dict(contents.frontends)
-        self._vips = set(contents.vips)
+        self._vips = dict(contents.vips)
         self._decaps: dict[bytes, dict[bytes, bytes]] = {}
         for entry, value in contents.decaps.items():
             self._decaps.setdefault(encode.decap_frontend(entry), {})[entry] = value
-        self._on_vip: Counter[IPAddress] = Counter(key.vip for key in contents.frontends)
+        self._on_vip: dict[IPAddress, dict[FrontendKey, bool]] = {}
         self._ids: dict[Backend, int] = {}
         self._users: Counter[Backend] = Counter()
-        for held in contents.frontends.values():
+        for key, held in contents.frontends.items():
+            self._on_vip.setdefault(key.vip, {})[key] = held.entry.serving > 0
             self._ids.update(held.ids)
-            self._users.update(held.backends)
-        rows = [(held.offset, held.length) for held in contents.frontends.values()]
+            self._users.update(held.members)
+        taken = [(held.entry.block, held.entry.length) for held in contents.frontends.values()]
         ids = [(number, 1) for held in contents.frontends.values() for _, number in held.ids]
-        self._rows = self._rows.taken_by(rows)
+        self._blocks = self._blocks.taken_by(taken)
         self._numbers = self._numbers.taken_by([(0, 1), *ids])  # id 0 means none
 
     def refresh(self) -> Contents:
         """Read everything back; where it differs from the index, believe the maps. Raises ``TargetError``."""
         contents = readback.read(self.maps)
         decaps = {entry: value for group in self._decaps.values() for entry, value in group.items()}
-        if contents != Contents(self.frontends, frozenset(self._vips), decaps):
+        if contents != Contents(self.frontends, self._vips, decaps):
             self._rebuild(contents)
         return contents
 
@@ -68,18 +70,18 @@ class Tables:
         """Remove what an earlier run left half made: VIPs and decapsulation entries that belong to no frontend."""
         wanted: set[bytes] = set()
         for key, held in self.frontends.items():
-            wanted.update(encode.decap_entries(Frontend(key=key, backends=held.backends)))
+            wanted.update(encode.decap_entries(held.frontend(key)))
         for group in self._decaps.values():
             for entry in set(group) - wanted:
                 self.maps.decaps.remove(entry)
-        for vip in self._vips - {key.vip.packed for key in self.frontends}:
+        for vip in self._vips.keys() - {encode.address_bytes(key.vip) for key in self.frontends}:
             self.maps.vips.remove(vip)
         self.refresh()
 
     def backends_of(self, key: FrontendKey) -> tuple[Backend, ...]:
-        """Backends of a frontend, none if there is no such frontend."""
+        """Backends of a frontend, terminating ones too; none if there is no such frontend."""
         held = self.frontends.get(key)
-        return held.backends if held else ()
+        return held.members if held else ()
 
     def unused(self, backends: Iterable[Backend]) -> list[Backend]:
         """Those that no frontend uses."""
@@ -90,38 +92,55 @@ class Tables:
         return [backend for backend in self._users if not backend.local]
 
     def usage(self) -> dict[str, MapUsage]:
-        """How full the maps are; ``lb_rows`` in slots."""
-        slots, numbers = self._rows.size, self._numbers.size
+        """How full the maps are; ``lb_rows`` in words of 4 bytes."""
+        words, numbers = self._blocks.size, self._numbers.size
         return {
             "lb_frontends": MapUsage(len(self.frontends), self.maps.frontends.info.max_entries),
             "lb_vips": MapUsage(len(self._vips), self.maps.vips.info.max_entries),
-            "lb_rows": MapUsage(slots - self._rows.free(), slots),
+            "lb_rows": MapUsage(words - self._blocks.free(), words),
             "lb_backends": MapUsage(numbers - self._numbers.free() - 1, numbers),
             "lb_decaps": MapUsage(sum(map(len, self._decaps.values())), self.maps.decaps.info.max_entries),
         }
 
     def program(self, frontend: Frontend, sources: Sources, now: float) -> None:
         """Make the maps hold this frontend. Raises ``TargetError``; then the old one still stands."""
-        key, raw_key = frontend.key, encode.frontend_key(frontend.key)
+        key = frontend.key
         old = self._current(key)
         with ExitStack() as undo:
-            ids = tuple((backend, self._backend(backend, sources, now, undo)) for backend in frontend.backends)
-            if old is not None and not old.problem and old.ids == ids:
+            members = (*frontend.backends, *frontend.terminating)
+            ids = tuple((backend, self._backend(backend, sources, now, undo)) for backend in members)
+            serves = self._serves(key, serving=bool(frontend.backends))
+            if old is not None and not old.problem and old.ids == ids and old.frontend(key) == frontend:
                 undo.pop_all()
+                self._put_vip(key.vip, serves)
                 return
-            offset, length = self._row(ids, now, undo)
+            row = self._next_row(old, frontend)
+            since = _coarse(now) if row.in_transition else 0
+            flags = abi.FrontendFlag.AFFINITY if frontend.affinity else abi.FrontendFlag(0)
+            new = blocks.entry_of(row, len(frontend.backends), len(members), flags, since)
+            new = self._place(new, [number for _, number in ids], row, now, undo)
             for entry, value in encode.decap_entries(frontend).items():
                 if self.maps.decaps.get(entry) is None:
                     undo.callback(self.maps.decaps.remove, entry)
                 self.maps.decaps.put(entry, value)
-            if self.maps.vips.get(key.vip.packed) is None:
-                undo.callback(self.maps.vips.remove, key.vip.packed)
-                self.maps.vips.put(key.vip.packed, bytes(4))
-            self.maps.frontends.put(raw_key, abi.ROW.pack(offset, length))
+            undo.callback(self._restore_vip, key.vip, self._vips.get(encode.address_bytes(key.vip)))
+            self._put_vip(key.vip, serves)
+            self.maps.frontends.put(encode.frontend_key(key), new.pack())
             undo.pop_all()
-        self._switched(frontend, old, Held(offset, length, ids), now)
-        if readback.read_one(self.maps, key) != Held(offset, length, ids):
+        self._switched(frontend, old, Held(new, ids), now)
+        if readback.read_one(self.maps, key) != Held(new, ids):
             raise TargetError(f"read back {key}", detail="it is not what was written")
+
+    def replace_row(self, key: FrontendKey, row: Row, now: float) -> None:
+        """The same members with another row: slots have become steady. Raises ``TargetError``."""
+        old = self.frontends[key]
+        with ExitStack() as undo:
+            new = old.entry._replace(previous_bits=row.previous_bits, since=old.entry.since if row.previous_bits else 0)
+            new = self._place(new, [number for _, number in old.ids], row, now, undo)
+            self.maps.frontends.put(encode.frontend_key(key), new.pack())
+            undo.pop_all()
+        self.frontends[key] = old._replace(entry=new)
+        self._give_block(old.entry, now)
 
     def remove(self, key: FrontendKey, now: float) -> None:
         """Remove a frontend, then what nothing uses any more. One that is not there is no error."""
@@ -129,6 +148,8 @@ class Tables:
         if old is not None:
             self.maps.frontends.remove(encode.frontend_key(key))
         self._switched(Frontend(key=key), old, None, now)
+
+    # --- parts of a frontend ---------------------------------------------------------------------------------------
 
     def _backend(self, backend: Backend, sources: Sources, now: float, undo: ExitStack) -> int:
         """Its id, with an entry that is right."""
@@ -138,24 +159,60 @@ class Tables:
             if number is None:
                 raise TargetError("take a backend id", errno=errno.ENOSPC, detail=f"lb_backends holds {len(self._ids)}")
             undo.callback(self._numbers.give, number, 1, now)
-        source = sources.get(backend)
-        entry = encode.backend_entry(backend, source if isinstance(source, IPv4Address) else None)
-        view = self.maps.backends.bytes[number * abi.BACKEND.size : (number + 1) * abi.BACKEND.size]
+        at = number * abi.BACKEND_BYTES
+        view = self.maps.backends.bytes[at : at + abi.BACKEND.size]
+        generation = abi.GENERATION.unpack_from(view, abi.GENERATION_AT)[0]
+        entry = encode.backend_entry(backend, sources.get(backend), generation)
         if view != entry:
             view[:] = entry
+            # The next hop that the program keeps was that of another way.
+            hop = self.maps.backends.bytes[at + abi.BACKEND.size : at + abi.BACKEND_BYTES]
+            hop[:] = bytes(len(hop))
         return number
 
-    def _row(self, ids: tuple[tuple[Backend, int], ...], now: float, undo: ExitStack) -> tuple[int, int]:
-        """Fill a new row; (0, 0) for no backends."""
-        length = maglev.row_length(len(ids))
-        if length == 0:
-            return 0, 0
-        offset = self._rows.take(length, now)
+    def _next_row(self, old: Held | None, frontend: Frontend) -> Row:
+        """Nothing is known of the flows of a new or a damaged frontend. With affinity on or off, flows fall into other
+        slots than before."""
+        if old is None or old.problem or not old.ids or old.frontend(frontend.key).affinity != frontend.affinity:
+            return rows.steady(frontend.backends)
+        row = blocks.read_row(self.maps, old.entry)
+        return rows.follow(row, old.members, frontend.backends, frontend.terminating)
+
+    def _place(self, entry: Entry, ids: list[int], row: Row, now: float, undo: ExitStack) -> Entry:
+        """Fill a new block; none without members."""
+        if not entry.members:
+            return entry
+        offset = self._blocks.take(entry.length, now)
         if offset is None:
-            raise TargetError("take a row", errno=errno.ENOSPC, detail=f"lb_rows has no {length} slots in a piece")
-        undo.callback(self._rows.give, offset, length, now)
-        self.maps.rows.words[offset : offset + length] = memoryview(readback.slots(ids))
-        return offset, length
+            detail = f"lb_rows has no {4 * entry.length} bytes in a piece"
+            raise TargetError("take a block", errno=errno.ENOSPC, detail=detail)
+        undo.callback(self._blocks.give, offset, entry.length, now)
+        placed = entry._replace(block=offset)
+        blocks.write(self.maps, placed, ids, row)
+        return placed
+
+    def _serves(self, key: FrontendKey, *, serving: bool) -> bool:
+        """Does any frontend of this VIP have backends, this one being as told?"""
+        others = self._on_vip.get(key.vip, {})
+        return serving or any(serves for other, serves in others.items() if other != key)
+
+    def _put_vip(self, vip: IPAddress, serves: bool) -> None:
+        raw, value = encode.address_bytes(vip), readback.vip_value(serves)
+        if self.maps.vips.get(raw) != value:
+            self.maps.vips.put(raw, value)
+        self._vips[raw] = value
+
+    def _restore_vip(self, vip: IPAddress, value: bytes | None) -> None:
+        if value is None:
+            self._remove_vip(vip)
+        else:
+            self._put_vip(vip, value == readback.vip_value(True))
+
+    def _remove_vip(self, vip: IPAddress) -> None:
+        self.maps.vips.remove(encode.address_bytes(vip))
+        self._vips.pop(encode.address_bytes(vip), None)
+
+    # --- bookkeeping -----------------------------------------------------------------------------------------------
 
     def _current(self, key: FrontendKey) -> Held | None:
         """The frontend as it stands; if the index knew it otherwise, the index is made anew."""
@@ -173,28 +230,47 @@ class Tables:
         if wanted:
             self._decaps[raw_key] = wanted
         self._give_up(old, new, now)
+        on_vip = self._on_vip.setdefault(key.vip, {})
         if new is not None:
-            self._on_vip[key.vip] += key not in self.frontends
-            self._vips.add(key.vip.packed)
+            on_vip[key] = new.entry.serving > 0
             self.frontends[key] = new
             return
-        self._on_vip[key.vip] -= self.frontends.pop(key, None) is not None
-        if self._on_vip[key.vip] <= 0:
-            self.maps.vips.remove(key.vip.packed)
-            self._vips.discard(key.vip.packed)
+        self.frontends.pop(key, None)
+        on_vip.pop(key, None)
+        if on_vip:
+            self._put_vip(key.vip, any(on_vip.values()))
+        else:
+            del self._on_vip[key.vip]
+            self._remove_vip(key.vip)
 
     def _give_up(self, old: Held | None, new: Held | None, now: float) -> None:
-        """Row and ids of ``old`` that ``new`` and the other frontends do not use."""
+        """Block and ids of ``old`` that ``new`` and the other frontends do not use."""
         if new is not None:
             self._ids.update(new.ids)
-            self._users.update(new.backends)
+            self._users.update(new.members)
         if old is None:
             return
-        if old.length and old.offset + old.length <= self._rows.size:
-            self._rows.give(old.offset, old.length, now)
-        self._users.subtract(old.backends)
+        self._give_block(old.entry, now)
+        self._users.subtract(old.members)
         for backend, number in old.ids:
             if self._users[backend] <= 0:
                 del self._users[backend]
                 self._ids.pop(backend, None)
+                self._retire(number)
                 self._numbers.give(number, 1, now)
+
+    def _give_block(self, entry: Entry, now: float) -> None:
+        if entry.length and blocks.fits(self.maps, entry):
+            self._blocks.give(entry.block, entry.length, now)
+
+    def _retire(self, number: int) -> None:
+        """Flow entries that name this id are void from now on. What else it says stays: a program that read the block a
+        moment ago may be on its way here."""
+        at = number * abi.BACKEND_BYTES + abi.GENERATION_AT
+        view = self.maps.backends.bytes[at : at + abi.GENERATION.size]
+        view[:] = abi.GENERATION.pack((abi.GENERATION.unpack(view)[0] + 1) & 0xFFFFFFFF)
+
+
+def _coarse(now: float) -> int:
+    """CLOCK_MONOTONIC seconds as the programs count them."""
+    return int(now * 1e9) >> abi.CLOCK_SHIFT

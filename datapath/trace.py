@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 import msgspec
 
 from announcer.model.errors import TargetError
@@ -27,7 +25,7 @@ class TraceRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TracePacket(msgspec.Struct, frozen=True, kw_only=True):
-    """The packet as it left the program. ``outer``: source and destination of the IPIP header around it."""
+    """The packet as it left the program. ``outer``: source and destination of the IP-in-IP header around it."""
 
     source: IPAddress
     source_port: int
@@ -71,9 +69,9 @@ def pick(rtnl: Rtnl, request: TraceRequest, devices: list[Link]) -> Link:
 
 def run(maps: Maps, prog: int, rtnl: Rtnl, device: Link, request: TraceRequest) -> TraceResult:
     """Follow one packet. Raises ``TargetError``."""
-    if request.source.version != 4 or request.dest.version != 4 or request.protocol is Protocol.SCTP:
-        raise TargetError("trace", detail="only TCP and UDP over IPv4 are served", retry=False)
-    source, dest = IPv4Address(request.source.packed), IPv4Address(request.dest.packed)
+    source, dest = request.source, request.dest
+    if source.version != dest.version:
+        raise TargetError("trace", detail=f"{source} and {dest} are of different families", retry=False)
     flow = packet.Flow(source, request.source_port, dest, request.dest_port, request.protocol)
     answer = probe.run(prog, device.ifindex, packet.build(flow, device.address))
     key = FrontendKey(dest, request.protocol, request.dest_port)

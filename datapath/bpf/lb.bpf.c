@@ -4,67 +4,169 @@
  *
  *   wire ──> lb_ingress (XDP) ──┬── not for a VIP: untouched ──────────────> stack
  *                               ├── local backend: translated (DNAT) ──────> stack ──> pod
- *                               ├── remote backend: IPIP to the pod ───────> wire
+ *                               ├── remote backend: IP in IP to the pod ───> wire
+ *                               ├── echo request, or too big: answered ────> wire
  *                               ├── an unused address of an aggregate ─────> dropped and counted
  *                               └── a VIP that cannot be served: dropped and counted, never sent back to the router
  *   wire <── lb_egress (tc) <── stack <── pod: replies get the VIP back as their source
+ *
+ * Functions named lb_... are no part of their callers for the verifier: each is verified once, with arguments that it
+ * knows nothing of. They hold what is large and not on the way of most packets.
  */
+#include "lb_packet.h"
+
+#define PARSE_CTX struct xdp_md
+#define PARSE_NAME(name) xdp_##name
+#define PARSE_GET(ctx, type, name, offset) const type *name = at(ctx, offset, sizeof(type))
+#define PARSE_TOTAL(ctx) xdp_total(ctx)
+/* Data behind the first buffer counts too. */
+static __always_inline __u32 xdp_total(struct xdp_md *ctx)
+{
+	return bpf_xdp_get_buff_len(ctx);
+}
+#include "lb_parse.h"
+#undef PARSE_CTX
+#undef PARSE_NAME
+#undef PARSE_GET
+#undef PARSE_TOTAL
+#undef PARSE_FINE
+#undef PARSE_FOREIGN
+#undef MAX_EXTENSIONS
+
+#define PARSE_CTX struct __sk_buff
+#define PARSE_NAME(name) tc_##name
+#define PARSE_GET(ctx, type, name, offset)                                                                             \
+	type name##_copy;                                                                                              \
+	const type *name = bpf_skb_load_bytes(ctx, offset, &name##_copy, sizeof(type)) ? NULL : &name##_copy
+#define PARSE_TOTAL(ctx) ((ctx)->len)
+#include "lb_parse.h"
+
+#include "lb_decap.h"
 #include "lb_encap.h"
 #include "lb_flow.h"
+#include "lb_fragment.h"
 #include "lb_guard.h"
+#include "lb_icmp.h"
+#include "lb_nat.h"
 #include "lb_reply.h"
 
 /* bpf_fib_lookup is for GPL programs; this folder may be used under either licence. */
 char _license[] SEC("license") = "GPL";
 
-static __always_inline bool is_vip(__be32 address)
+/* A packet of this flow would go to the frontend's...; `answer->magic`: it is a probe, and leaves no entry. */
+static __always_inline enum lb_reason choose_backend(const struct lb_frontend *frontend, struct packet *flow, bool learn,
+						     struct lb_probe *answer, struct lb_backend **backend)
 {
-	return bpf_map_lookup_elem(&lb_vips, &address);
-}
-
-static __always_inline enum lb_reason deliver(struct xdp_md *ctx, struct iphdr *ip, struct transport *l4,
-					      const struct lb_row *row, struct lb_probe *answer, bool probing)
-{
-	struct lb_backend *backend;
-
-	if (!row->length)
+	if (!frontend->members)
 		return LB_no_backend;
-	answer->backend = choose(row, flow_hash(ip->saddr, ip->daddr, l4->ports, l4->protocol));
-	backend = bpf_map_lookup_elem(&lb_backends, &answer->backend);
-	if (!backend || !(backend->flags & LB_BACKEND_USED))
-		return LB_bad_row;
-	if (!(backend->flags & LB_BACKEND_LOCAL))
-		return encapsulate(ctx, ip, backend, &answer->ifindex);
-	if (!probing && !remember_reply(ip, l4, backend->address_be, backend->port_be))
-		return LB_no_reply_entry;
-	translate(ip, l4, backend->address_be, backend->port_be);
-	return LB_local;
+	answer->backend = choose(frontend, flow, learn);
+	if (!answer->backend)
+		return frontend->serving ? LB_bad_row : LB_no_backend;
+	*backend = bpf_map_lookup_elem(&lb_backends, &answer->backend);
+	return *backend && (*backend)->flags & LB_BACKEND_USED ? 0 : LB_bad_row;
 }
 
-static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct lb_probe *answer, bool probing)
+static __always_inline bool find_frontend(const struct lb_address *vip, __be16 port, __u8 protocol, struct lb_frontend *copy)
 {
-	void *data = packet_data(ctx), *end = packet_data_end(ctx);
-	struct ethhdr *eth = data;
-	struct iphdr *ip = (void *)(eth + 1);
-	struct lb_frontend_key key = {};
-	enum lb_reason why = LB_no_service;
-	struct lb_row *found, row;
-	struct transport l4;
+	struct lb_frontend_key key = { .vip = *vip, .port_be = port, .protocol = protocol };
+	const struct lb_frontend *found = bpf_map_lookup_elem(&lb_frontends, &key);
 
-	if ((void *)(ip + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP) || ip->version != 4)
+	if (found)
+		*copy = *found;
+	return found;
+}
+
+/* ICMP to a VIP: an echo request, or an error about something that a backend sent, which is taken to that backend. */
+__attribute__((noinline)) int lb_icmp(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)
+{
+	struct packet *quoted;
+	struct lb_frontend frontend = {};
+	struct lb_settings *settings;
+	struct lb_backend *backend = NULL;
+	const struct lb_vip *vip;
+	struct target to = {};
+	__u32 first = 0;
+	int why;
+
+	if (!p || !answer)
 		return LB_not_ours;
-	if (ip->protocol == IPPROTO_IPIP && !is_vip(ip->daddr))
-		return decapsulate(ctx, ip, probing);
-	if (!find_transport(ctx, ip, &l4, &why))
-		return is_vip(ip->daddr) ? why : LB_not_ours;
-	key.vip_be = ip->daddr;
-	key.port_be = l4.ports->dest;
-	key.protocol = l4.protocol;
-	found = bpf_map_lookup_elem(&lb_frontends, &key);
-	if (!found)
-		return is_vip(ip->daddr) ? LB_no_service : LB_not_ours;
-	row = *found;
-	return deliver(ctx, ip, &l4, &row, answer, probing);
+	vip = find_vip(&p->dest);
+	if (!vip)
+		return LB_not_ours;
+	if (p->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+		return LB_fragment;
+	if (is_echo_request(p)) {
+		settings = bpf_map_lookup_elem(&lb_settings, &first);
+		if (!settings || !(settings->flags & LB_SETTING_ECHO))
+			return LB_icmp;
+		return vip->flags & LB_VIP_SERVES ? lb_echo(ctx, p) : LB_no_backend;
+	}
+	quoted = parse_quoted(ctx, p);
+	if (!quoted || !find_frontend(&quoted->dest, quoted->ports.dest, quoted->protocol, &frontend))
+		return LB_icmp;
+	why = choose_backend(&frontend, quoted, false, answer, &backend);
+	if (why || !backend)
+		return why;
+	p->hash = quoted->hash;
+	if (!(backend->flags & LB_BACKEND_LOCAL))
+		return encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
+	to.address = backend->address;
+	to.port = backend->port_be;
+	return translate_error(ctx, p, quoted, &to) ? LB_local : LB_truncated;
+}
+
+static __always_inline enum lb_reason deliver(struct xdp_md *ctx, struct packet *p, const struct lb_frontend *frontend,
+					      struct lb_probe *answer)
+{
+	struct lb_backend *backend = NULL;
+	struct target to;
+	int why = choose_backend(frontend, p, !answer->magic, answer, &backend);
+
+	if (why || !backend)
+		return why;
+	if (!(backend->flags & LB_BACKEND_LOCAL))
+		return encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
+	to.address = backend->address;
+	to.port = backend->port_be;
+	if (!answer->magic && !lb_remember_reply(ctx, p, &to))
+		return LB_no_reply_entry;
+	return translate(ctx, p, &to) ? LB_local : LB_truncated;
+}
+
+/* The device by which the kernel sees the packet: with a tag (other than that of priority alone) a VLAN device. 0 if there
+ * is none, and then nothing in it is for this host. */
+static __always_inline __u32 device_of(struct xdp_md *ctx, const struct packet *p)
+{
+	struct lb_vlan_key key = { .ifindex = ingress_device(ctx), .vlan = { p->vlan[0], p->vlan[1] } };
+	const struct lb_vlan *vlan;
+
+	if (!p->vlan[0] && !p->vlan[1])
+		return key.ifindex;
+	vlan = bpf_map_lookup_elem(&lb_vlans, &key);
+	return vlan ? vlan->ifindex : 0;
+}
+
+static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)
+{
+	struct lb_frontend frontend;
+	int problem;
+
+	problem = xdp_lb_parse(ctx, p);
+	if (problem == PARSE_FOREIGN)
+		return LB_not_ours;
+	if (is_tunnel(p) && !find_vip(&p->dest))
+		return lb_decapsulate(ctx, p, answer);
+	if (problem != PARSE_FINE)
+		return find_vip(&p->dest) ? problem : LB_not_ours;
+	if (is_icmp(p))
+		return lb_icmp(ctx, p, answer);
+	if (p->flags & PACKET_LATER_FRAGMENT && !lb_recall_fragment(p))
+		return find_vip(&p->dest) ? LB_fragment : LB_not_ours;
+	if (!find_frontend(&p->dest, p->ports.dest, p->protocol, &frontend))
+		return find_vip(&p->dest) ? LB_no_service : LB_not_ours;
+	if (p->flags & PACKET_FIRST_FRAGMENT && !answer->magic && !lb_remember_fragment(p))
+		return LB_no_fragment_entry;
+	return deliver(ctx, p, &frontend, answer);
 }
 
 static __always_inline int act(enum lb_reason reason, __u32 ifindex)
@@ -98,17 +200,20 @@ SEC("xdp.frags")
 int lb_ingress(struct xdp_md *ctx)
 {
 	struct lb_probe answer = {}, *probe;
-	bool probing = probe_of(ctx);
+	struct packet p = {};
 
-	answer.reason = ingress(ctx, &answer, probing);
-	if (answer.reason == LB_not_ours)
-		answer.reason = guard(ctx);
-	if (probing) {
+	if (probe_of(ctx))
+		answer.magic = LB_PROBE_MAGIC;
+	answer.reason = LB_not_ours;
+	if (xdp_find_network(ctx, &p) && (p.device = device_of(ctx, &p))) {
+		answer.reason = ingress(ctx, &p, &answer);
+		if (answer.reason == LB_not_ours)
+			answer.reason = guard(ctx, &p);
+	}
+	if (answer.magic) {
 		probe = probe_of(ctx); /* again: it moved with the head of the packet */
-		if (probe) {
-			answer.magic = LB_PROBE_MAGIC;
+		if (probe)
 			*probe = answer;
-		}
 	} else {
 		count(answer.reason);
 	}

@@ -18,24 +18,27 @@
 	X(decapsulated, PASS)     /* IPIP from another node, translated to a backend on this node */                   \
 	X(remote_tx, TX)          /* encapsulated, out of the device it came in by */                                  \
 	X(remote_redirect, REDIRECT) /* encapsulated, out of another device */                                         \
+	X(echo, TX)               /* ICMP echo request to a served VIP, answered */                                    \
+	X(mtu_answer, TX)         /* would not fit with the outer header: answered with the MTU that would */          \
 	X(no_service, DROP)       /* our VIP, nothing is served on this port */                                        \
 	X(unassigned, DROP)       /* no VIP, but inside an aggregate that is announced from here */                    \
 	X(no_backend, DROP)       /* a frontend without backends */                                                    \
-	X(not_tcp_udp, DROP)      /* our VIP, another protocol (ICMP too) */                                           \
-	X(ip_options, DROP)       /* our VIP, IPv4 options */                                                          \
-	X(fragment, DROP)         /* our VIP, a fragment: ports are in the first one only */                           \
+	X(other_protocol, DROP)   /* our VIP, a protocol that has no ports */                                          \
+	X(icmp, DROP)             /* our VIP, ICMP that is neither an echo request to answer nor about a served flow */ \
+	X(fragment, DROP)         /* our VIP, a later fragment whose first one was not seen */                         \
+	X(extension, DROP)        /* our VIP, more IPv6 extension headers than we follow, or a route to go on */       \
 	X(truncated, DROP)        /* our VIP, headers or lengths that do not fit the packet */                         \
 	X(other_host, DROP)       /* our VIP, but flooded to us: the frame has another host's address */               \
 	X(ttl, DROP)              /* would reach zero here */                                                          \
-	X(too_big, DROP)          /* larger than the MTU with the outer header */                                      \
+	X(too_big, DROP)          /* would not fit with the outer header, and cannot be answered */                    \
 	X(no_route, DROP)         /* the FIB knows no way to the backend */                                            \
 	X(no_neighbour, DROP)     /* the next hop's link-layer address is not resolved */                              \
-	X(forwarding_off, DROP)   /* net.ipv4.ip_forward is 0 */                                                       \
-	X(bad_row, DROP)          /* the Maglev row names no backend: damaged maps */                                  \
+	X(forwarding_off, DROP)   /* net.ipv4.ip_forward, net.ipv6.conf.all.forwarding is 0 */                         \
+	X(bad_row, DROP)          /* the row names no backend: damaged maps */                                         \
 	X(no_headroom, DROP)      /* the driver left no room for the outer header */                                   \
 	X(no_reply_entry, DROP)   /* the reply could not be translated back, so the request is refused */              \
+	X(no_fragment_entry, DROP) /* later fragments could not follow this one */                                     \
 	X(reply, PASS)            /* tc: reply translated back to the VIP */                                           \
-	X(reply_fragment, DROP)   /* tc: fragmented reply: its later fragments could not be translated */              \
 	X(reply_error, DROP)      /* tc: the kernel refused to rewrite a reply */
 
 enum lb_reason {
@@ -45,46 +48,87 @@ enum lb_reason {
 	LB_REASON_MAX,
 };
 
+/* Both families: IPv4 as an IPv4-mapped address (RFC 4291 section 2.5.5.2). */
+struct lb_address {
+	__be32 word_be[4];
+};
+
 /* What a packet is matched by. */
 struct lb_frontend_key {
-	__u32 vip_be;
+	struct lb_address vip;
 	__u16 port_be;
 	__u8 protocol;
 	__u8 pad;
 };
 
-/* Where the Maglev row of a frontend stands in lb_rows, in slots. length 0: no backends. One 8-byte value, so that a
- * switch to another row is one update that a reader sees whole. */
-struct lb_row {
-	__u32 offset;
-	__u32 length;
+/*
+ * Where the block of a frontend stands in lb_rows, and how it is laid out:
+ *
+ *   members   backend ids, 32 bits each: first those that may take new connections, then those that only keep theirs
+ *   row       1 << bits slots of 16 bits: a position among the members, and LB_SLOT_TRANSITION
+ *   previous  1 << previous_bits positions (if previous_bits): who owned the slot before, or LB_NOBODY
+ *
+ * A frontend without members has no block. The value is replaced as a whole: a reader sees one block or the other.
+ */
+struct lb_frontend {
+	__u32 block; /* in units of 4 bytes */
+	__u16 serving;
+	__u16 members;
+	__u8 bits;
+	__u8 previous_bits;
+	__u8 flags;
+	__u8 pad;
+	__u32 since; /* when the last slot went into transition, in units of LB_CLOCK_SHIFT; only for user space */
 };
 
-/* lb_rows is one array of slots (backend ids), cut into pages: an array map's elements are at least 8 bytes, and bigger
- * elements are not padded. Consecutive pages are consecutive in memory, so a row may cross them. */
-#define LB_PAGE_SLOTS 1024
+/* The row is chosen by the client's address alone. */
+#define LB_FRONTEND_AFFINITY 1
+
+#define LB_SLOT_TRANSITION 0x8000
+#define LB_NOBODY 0x7fff
+
+/* Coarse time: CLOCK_MONOTONIC in nanoseconds, shifted by this. About a second. */
+#define LB_CLOCK_SHIFT 30
+
+/* lb_rows is one array, cut into pages: an array map's elements are at least 8 bytes, and bigger elements are not padded.
+ * Consecutive pages are consecutive in memory, so a block may cross them. */
+#define LB_PAGE_WORDS 1024
 
 struct lb_row_page {
-	__u32 slots[LB_PAGE_SLOTS];
+	union {
+		__u32 words[LB_PAGE_WORDS];
+		__u16 halves[2 * LB_PAGE_WORDS];
+	};
 };
 
 #define LB_BACKEND_USED 1
 #define LB_BACKEND_LOCAL 2
 
-/* Entry 0 of lb_backends is never used, so that a zeroed slot names no backend. */
+/*
+ * One cache line. Entry 0 of lb_backends is never used, so that a zeroed member names no backend. `generation` changes when
+ * the id is given up: a flow entry that names the id of an earlier backend is void.
+ *
+ * The second part is the next hop as the FIB last gave it, written by the program itself.
+ */
 struct lb_backend {
-	__u32 address_be;
+	struct lb_address address;
+	struct lb_address source; /* of the outer header towards it: the node's preferred source; zero if there is no route */
+	__u32 generation;
 	__u16 port_be;
 	__u8 flags;
 	__u8 pad;
-	__u32 source_be; /* outer source of IPIP towards it: the node's preferred source; 0 if there is no route */
-	__u32 pad2;
+	__u32 stamp; /* jiffies of the look-up, 0: none */
+	__u32 ifindex;
+	__u16 mtu;
+	__u8 dmac[6];
+	__u8 smac[6];
+	__u8 pad2[2];
 };
 
 /* Encapsulated packets that this node takes: outer destination and inner destination. */
 struct lb_decap_key {
-	__u32 backend_be;
-	__u32 vip_be;
+	struct lb_address backend;
+	struct lb_address vip;
 	__u16 port_be;
 	__u8 protocol;
 	__u8 pad;
@@ -98,14 +142,38 @@ struct lb_decap {
 /* Prefixes whose addresses are dropped unless they are VIPs; for IPv4 the length counts from ::ffff:0:0/96. */
 struct lb_guard_key {
 	__u32 prefix_length;
-	__be32 address[4];
+	struct lb_address address;
+};
+
+/* A VIP has at least one frontend with backends. Only such a VIP answers an echo request. */
+#define LB_VIP_SERVES 1
+
+struct lb_vip {
+	__u32 flags;
+};
+
+/* A flow in a slot that is in transition. */
+struct lb_flow_key {
+	struct lb_address client;
+	struct lb_address vip;
+	__u16 client_port_be;
+	__u16 port_be;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct lb_flow {
+	__u32 backend;
+	__u32 generation; /* of the backend */
+	__u32 hash;
+	__u32 seen; /* coarse time */
 };
 
 /* What the reply of a local backend carries; and what it has to carry. The client is part of the key: the pod may talk
  * from the same port to others, and that is none of our business. */
 struct lb_reply_key {
-	__u32 backend_be;
-	__u32 client_be;
+	struct lb_address backend;
+	struct lb_address client;
 	__u16 backend_port_be;
 	__u16 client_port_be;
 	__u8 protocol;
@@ -113,14 +181,47 @@ struct lb_reply_key {
 };
 
 struct lb_reply {
-	__u32 vip_be;
+	struct lb_address vip;
 	__u16 port_be;
-	__u16 pad;
+	__u16 answered;  /* on probation: the backend has said something */
+	__u32 expect_be; /* on probation: the acknowledgement that shows that the client heard it */
+};
+
+/* Later fragments have no ports; the first one's are remembered. */
+struct lb_fragment_key {
+	struct lb_address source;
+	struct lb_address dest;
+	__u32 id_be;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+struct lb_fragment {
+	__u16 source_be;
+	__u16 dest_be;
+};
+
+/* VLAN devices on top of ours: by which of them the kernel would see a tagged frame. Ids, outer one first; 0: no tag. */
+struct lb_vlan_key {
+	__u32 ifindex;
+	__u16 vlan[2];
+};
+
+struct lb_vlan {
+	__u32 ifindex;
+};
+
+/* Switches, written by user space. */
+#define LB_SETTING_ECHO 1
+
+struct lb_settings {
+	__u32 flags;
+	__u32 pad;
 };
 
 /* A packet that BPF_PROG_TEST_RUN sends through the program carries this as XDP metadata. Such a packet is not counted
- * and leaves no reply entry; the program writes its answer into it. No packet from a wire has metadata when the first
- * XDP program sees it, and one that had would gain nothing but not to be counted. */
+ * and leaves no entry; the program writes its answer into it. No packet from a wire has metadata when the first XDP
+ * program sees it, and one that had would gain nothing but not to be counted. */
 #define LB_PROBE_MAGIC 0x4c6b5072
 
 struct lb_probe {
@@ -131,15 +232,23 @@ struct lb_probe {
 };
 
 #define LB_STRUCTS(X)                                                                                                  \
-	X(lb_frontend_key, 8)                                                                                          \
-	X(lb_row, 8)                                                                                                   \
+	X(lb_frontend_key, 20)                                                                                         \
+	X(lb_frontend, 16)                                                                                             \
 	X(lb_row_page, 4096)                                                                                           \
-	X(lb_backend, 16)                                                                                              \
-	X(lb_decap_key, 12)                                                                                            \
+	X(lb_backend, 64)                                                                                              \
+	X(lb_decap_key, 36)                                                                                            \
 	X(lb_decap, 4)                                                                                                 \
 	X(lb_guard_key, 20)                                                                                            \
-	X(lb_reply_key, 16)                                                                                            \
-	X(lb_reply, 8)                                                                                                 \
+	X(lb_vip, 4)                                                                                                   \
+	X(lb_flow_key, 40)                                                                                             \
+	X(lb_flow, 16)                                                                                                 \
+	X(lb_reply_key, 40)                                                                                            \
+	X(lb_reply, 24)                                                                                                \
+	X(lb_fragment_key, 40)                                                                                         \
+	X(lb_fragment, 4)                                                                                              \
+	X(lb_vlan_key, 8)                                                                                              \
+	X(lb_vlan, 4)                                                                                                  \
+	X(lb_settings, 8)                                                                                              \
 	X(lb_probe, 16)
 
 #define LB_STRUCT_SIZE(name, size) _Static_assert(sizeof(struct name) == (size), "layout of " #name);

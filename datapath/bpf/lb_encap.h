@@ -1,163 +1,191 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* IP in IP (RFC 2003): the way to a backend on another node, and from another node to ours. */
+/* IP in IP (RFC 2003) and IPv6 in IPv6 (RFC 2473): the way to a backend on another node. */
 #ifndef LB_ENCAP_H
 #define LB_ENCAP_H
 
-#include "lb_nat.h"
-#include "lb_parse.h"
+#include "lb_frame.h"
+#include "lb_icmp.h"
+#include "lb_maps.h"
+#include "lb_packet.h"
 
-#define AF_INET 2
-#define IP_DONT_FRAGMENT 0x4000
 #define OUTER_TTL 64
 
-static __always_inline enum lb_reason fib_reason(long result)
+/* What the FIB says of a way. */
+struct hop {
+	__u32 ifindex;
+	__u16 mtu;
+	__u8 dmac[ETH_ALEN];
+	__u8 smac[ETH_ALEN];
+};
+
+/*
+ * Asks the kernel for the way to a backend: FIB and neighbour, straight to the pod's address, so whatever routes Pod CIDRs
+ * there also routes this. 0, or the reason why there is none.
+ */
+__attribute__((noinline)) int lb_next_hop(struct xdp_md *ctx, const struct packet *p, __u32 id, struct hop *hop)
 {
-	switch (result) {
+	const struct lb_backend *backend = bpf_map_lookup_elem(&lb_backends, &id);
+	struct bpf_fib_lookup fib = {};
+
+	if (!p || !hop || !backend || no_address(&backend->source))
+		return LB_no_route;
+	fib.ifindex = p->device;
+	fib.tot_len = 1; /* not 0: then the MTU is told */
+	if (p->family == AF_INET) {
+		fib.family = AF_INET;
+		fib.l4_protocol = IPPROTO_IPIP;
+		fib.ipv4_src = backend->source.word_be[3];
+		fib.ipv4_dst = backend->address.word_be[3];
+	} else {
+		fib.family = AF_INET6;
+		fib.l4_protocol = IPPROTO_IPV6;
+		__builtin_memcpy(fib.ipv6_src, &backend->source, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, &backend->address, sizeof(fib.ipv6_dst));
+	}
+	switch (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+		break;
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
 		return LB_no_neighbour;
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		return LB_too_big;
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
 		return LB_forwarding_off;
 	default:
 		return LB_no_route;
 	}
-}
-
-/* __builtin_memcmp would become a call to a function that BPF does not have. */
-static __always_inline bool same_address(const __u8 *one, const __u8 *other)
-{
-	__u8 differ = 0;
-
-#pragma unroll
-	for (int i = 0; i < ETH_ALEN; i++)
-		differ |= one[i] ^ other[i];
-	return !differ;
-}
-
-static __always_inline __u16 header_csum(const struct iphdr *ip)
-{
-	const __u16 *words = (const void *)ip;
-	__u32 sum = 0;
-
-#pragma unroll
-	for (int i = 0; i < (int)(sizeof(*ip) / 2); i++)
-		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
+	hop->ifindex = fib.ifindex;
+	hop->mtu = fib.mtu_result;
+	__builtin_memcpy(hop->dmac, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(hop->smac, fib.smac, ETH_ALEN);
+	return 0;
 }
 
 /*
- * Sends the packet to a remote backend. The node routes it (FIB and neighbour of the kernel) straight to the pod's
- * address, so whatever routes Pod CIDRs there also routes this.
+ * The way to a backend, asked for at most once a jiffy: so a change of routes or neighbours is followed within
+ * milliseconds, and at high rates a packet does not pay for it.
  *
- * The outer header always has DF: the receiving program takes no fragments. TTL of the inner header goes down by one,
- * as by any router (RFC 2003 section 3.1), which also ends a loop between nodes that disagree.
+ * The answer is kept in the backend's entry. Two CPUs may write it at once, but then both have just asked; a reader that
+ * meets a writer in the middle of a change sends one packet to nowhere. A probe asks for itself and keeps nothing.
  */
-static __always_inline enum lb_reason encapsulate(struct xdp_md *ctx, struct iphdr *ip, const struct lb_backend *backend,
-						  __u32 *ifindex)
+static __always_inline int find_hop(struct xdp_md *ctx, const struct packet *p, __u32 id, struct lb_backend *backend,
+				    bool probing, struct hop *hop)
 {
-	const struct ethhdr *came = (void *)ip - sizeof(*came);
-	void *data, *end;
-	struct bpf_fib_lookup fib = {
-		.family = AF_INET,
-		.l4_protocol = IPPROTO_IPIP,
-		.tos = ip->tos,
-		.ipv4_src = backend->source_be,
-		.ipv4_dst = backend->address_be,
-		.tot_len = bpf_ntohs(ip->tot_len) + sizeof(*ip),
-		.ifindex = ctx->ingress_ifindex,
-	};
+	__u32 now = bpf_jiffies64();
+	int why;
+
+	if (!probing && backend->stamp == now && backend->ifindex) {
+		hop->ifindex = backend->ifindex;
+		hop->mtu = backend->mtu;
+		__builtin_memcpy(hop->dmac, backend->dmac, ETH_ALEN);
+		__builtin_memcpy(hop->smac, backend->smac, ETH_ALEN);
+		return 0;
+	}
+	why = lb_next_hop(ctx, p, id, hop);
+	if (why || probing)
+		return why;
+	backend->ifindex = hop->ifindex;
+	backend->mtu = hop->mtu;
+	__builtin_memcpy(backend->dmac, hop->dmac, ETH_ALEN);
+	__builtin_memcpy(backend->smac, hop->smac, ETH_ALEN);
+	backend->stamp = now;
+	return 0;
+}
+
+/* One hop less, as by any router (RFC 2003 section 3.1), which also ends a loop between nodes that disagree. */
+static __always_inline bool decrement_ttl(struct xdp_md *ctx, const struct packet *p)
+{
+	if (p->family == AF_INET) {
+		struct iphdr *ip = at(ctx, p->l3, sizeof(*ip));
+
+		if (!ip)
+			return false;
+		ip->check = csum_update(ip->check, csum_delta16(bpf_htons(p->ttl << 8), bpf_htons((p->ttl - 1) << 8)));
+		ip->ttl--;
+	} else {
+		struct ipv6hdr *ip = at(ctx, p->l3, sizeof(*ip));
+
+		if (!ip)
+			return false;
+		ip->hop_limit--;
+	}
+	return true;
+}
+
+/* The outer header always has DF: the receiving program takes no fragments. */
+static __always_inline bool push_ipv4(struct xdp_md *ctx, const struct packet *p, const struct lb_backend *backend, __u32 l3)
+{
+	struct iphdr *ip = at(ctx, l3, sizeof(*ip));
 	struct iphdr outer = {
 		.version = 4,
 		.ihl = 5,
-		.tos = ip->tos, /* DSCP, and ECN as in RFC 6040 normal mode */
-		.tot_len = bpf_htons(bpf_ntohs(ip->tot_len) + sizeof(*ip)),
+		.tos = p->tos, /* DSCP, and ECN as in RFC 6040 normal mode */
+		.tot_len = bpf_htons(p->length + sizeof(outer)),
 		.frag_off = bpf_htons(IP_DONT_FRAGMENT),
 		.ttl = OUTER_TTL,
 		.protocol = IPPROTO_IPIP,
-		.saddr = backend->source_be,
-		.daddr = backend->address_be,
+		.saddr = backend->source.word_be[3],
+		.daddr = backend->address.word_be[3],
 	};
-	struct ethhdr *eth;
-	long result;
 
-	if (ip->ttl <= 1)
-		return LB_ttl;
-	if (!backend->source_be)
-		return LB_no_route;
-	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
-	if (result != BPF_FIB_LKUP_RET_SUCCESS)
-		return fib_reason(result);
-	*ifindex = fib.ifindex;
-
-	/* The kernel just told the address of the device that the packet came in by, if it leaves by the same. A bridge
-	 * that floods gives everyone a copy; only the host that is addressed may send it on. */
-	if (fib.ifindex == ctx->ingress_ifindex && !same_address(came->h_dest, fib.smac))
-		return LB_other_host;
-
-	ip->check = csum_update(ip->check, csum_delta16(bpf_htons((__u16)ip->ttl << 8), bpf_htons((__u16)(ip->ttl - 1) << 8)));
-	ip->ttl--;
-	if (bpf_xdp_adjust_head(ctx, -(int)sizeof(outer)))
-		return LB_no_headroom;
-	data = packet_data(ctx);
-	end = packet_data_end(ctx);
-	eth = data;
-	if (data + sizeof(*eth) + sizeof(outer) > end)
-		return LB_truncated; /* cannot be: the verifier does not know */
-
-	__builtin_memcpy(eth->h_dest, fib.dmac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, fib.smac, ETH_ALEN);
-	eth->h_proto = bpf_htons(ETH_P_IP);
+	if (!ip)
+		return false;
 	outer.check = header_csum(&outer);
-	__builtin_memcpy(eth + 1, &outer, sizeof(outer));
-	return fib.ifindex == ctx->ingress_ifindex ? LB_remote_tx : LB_remote_redirect;
+	*ip = outer;
+	return true;
 }
 
-/*
- * Takes an IPIP packet for one of our local backends out of its outer header and translates it. Everything else that is
- * IPIP belongs to somebody else and stays as it is. Bounds: `ip` has its fixed header within the packet.
- */
-static __always_inline enum lb_reason decapsulate(struct xdp_md *ctx, struct iphdr *ip, bool probing)
+/* The flow label lets routers spread the flows of a tunnel (RFC 6438). */
+static __always_inline bool push_ipv6(struct xdp_md *ctx, const struct packet *p, const struct lb_backend *backend, __u32 l3)
 {
-	void *data, *end = packet_data_end(ctx);
-	struct iphdr *inner = ip + 1;
-	struct lb_decap_key key = {};
-	struct lb_decap *decap;
-	enum lb_reason why;
-	struct transport l4;
-	struct ethhdr eth;
-	__be32 address = ip->daddr;
-	__be16 port;
+	struct ipv6hdr *ip = at(ctx, l3, sizeof(*ip));
 
-	if (ip->ihl != 5 || is_fragment(ip) || (void *)(inner + 1) > end || inner->version != 4)
-		return LB_not_ours;
-	if (bpf_ntohs(ip->tot_len) < bpf_ntohs(inner->tot_len) + sizeof(*ip))
-		return LB_not_ours;
-	if (!find_transport(ctx, inner, &l4, &why))
-		return LB_not_ours;
-	key.backend_be = address;
-	key.vip_be = inner->daddr;
-	key.port_be = l4.ports->dest;
-	key.protocol = l4.protocol;
-	decap = bpf_map_lookup_elem(&lb_decaps, &key);
-	if (!decap)
-		return LB_not_ours;
-	port = decap->port_be;
-	if (!probing && !remember_reply(inner, &l4, address, port))
-		return LB_no_reply_entry;
-	translate(inner, &l4, address, port);
+	if (!ip)
+		return false;
+	*(__be32 *)ip = bpf_htonl(6 << 28 | (__u32)p->tos << 20 | (p->hash & 0xfffff));
+	ip->payload_len = bpf_htons(p->length);
+	ip->nexthdr = IPPROTO_IPV6;
+	ip->hop_limit = OUTER_TTL;
+	__builtin_memcpy(&ip->saddr, &backend->source, sizeof(ip->saddr));
+	__builtin_memcpy(&ip->daddr, &backend->address, sizeof(ip->daddr));
+	return true;
+}
 
-	__builtin_memcpy(&eth, (void *)ip - sizeof(eth), sizeof(eth));
-	if (bpf_xdp_adjust_head(ctx, sizeof(*ip)))
-		return LB_no_headroom;
-	data = packet_data(ctx);
-	end = packet_data_end(ctx);
-	if (data + sizeof(eth) > end)
+/* Sends the packet to a remote backend. */
+static __always_inline enum lb_reason encapsulate(struct xdp_md *ctx, const struct packet *p, __u32 id,
+						  struct lb_backend *backend, bool probing, __u32 *ifindex)
+{
+	__u32 overhead = p->family == AF_INET ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	struct link_header link = {};
+	struct hop hop;
+	__u32 l3;
+	int why;
+
+	if (p->ttl <= 1)
+		return LB_ttl;
+	why = find_hop(ctx, p, id, backend, probing, &hop);
+	if (why)
+		return why;
+	if (!take_link_header(ctx, p, &link))
 		return LB_truncated; /* cannot be: the verifier does not know */
-	__builtin_memcpy(data, &eth, sizeof(eth));
-	return LB_decapsulated;
+	/* The kernel just told the address of the device that the packet came in by, if it leaves by the same. A bridge
+	 * that floods gives everyone a copy; only the host that is addressed may send it on. */
+	if (hop.ifindex == p->device && !same_mac(link.eth.h_dest, hop.smac))
+		return LB_other_host;
+	if (p->length + overhead > hop.mtu)
+		return lb_mtu_answer(ctx, p, hop.mtu - overhead);
+	*ifindex = hop.ifindex;
+
+	/* Tags stay if it leaves by the network that it came from; another device adds its own. */
+	l3 = hop.ifindex == p->device ? p->l3 : sizeof(struct ethhdr);
+	if (!decrement_ttl(ctx, p))
+		return LB_truncated;
+	if (bpf_xdp_adjust_head(ctx, (int)p->l3 - (int)l3 - (int)overhead))
+		return LB_no_headroom;
+	__builtin_memcpy(link.eth.h_dest, hop.dmac, ETH_ALEN);
+	__builtin_memcpy(link.eth.h_source, hop.smac, ETH_ALEN);
+	if (!put_link_header(ctx, p, &link, l3) ||
+	    !(p->family == AF_INET ? push_ipv4(ctx, p, backend, l3) : push_ipv6(ctx, p, backend, l3)))
+		return LB_truncated;
+	return hop.ifindex == p->device ? LB_remote_tx : LB_remote_redirect;
 }
 
 #endif

@@ -2,8 +2,11 @@
 /*
  * The maps. The loader sets max_entries to the operator's limits and pins every map by its name.
  *
- * lb_rows and lb_backends are mapped into user space, which fills them in place: a row is written where no frontend
+ * lb_rows and lb_backends are mapped into user space, which fills them in place: a block is written where no frontend
  * points yet, and becomes visible by one update of lb_frontends.
+ *
+ * What packets may fill is bounded and makes room by itself (LRU). It comes in two tables where a flood must not cost
+ * what is established: new entries are on probation in the one, and move to the other when they have proved themselves.
  */
 #ifndef LB_MAPS_H
 #define LB_MAPS_H
@@ -13,67 +16,41 @@
 
 #include "lb_abi.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct lb_frontend_key);
-	__type(value, struct lb_row);
-} lb_frontends SEC(".maps");
+#define LB_MAP(name, kind, flags, entries, key_type, value_type)                                                       \
+	struct {                                                                                                       \
+		__uint(type, BPF_MAP_TYPE_##kind);                                                                     \
+		__uint(map_flags, flags);                                                                              \
+		__uint(max_entries, entries);                                                                          \
+		__type(key, key_type);                                                                                 \
+		__type(value, value_type);                                                                             \
+	} name SEC(".maps")
 
-/* Addresses that are ours, whatever the port: value is unused. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u32);
-	__type(value, __u32);
-} lb_vips SEC(".maps");
+LB_MAP(lb_frontends, HASH, 0, 65536, struct lb_frontend_key, struct lb_frontend);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 4096);
-	__type(key, __u32);
-	__type(value, struct lb_row_page);
-} lb_rows SEC(".maps");
+/* Addresses that are ours, whatever the port. */
+LB_MAP(lb_vips, HASH, 0, 65536, struct lb_address, struct lb_vip);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 262144);
-	__type(key, __u32);
-	__type(value, struct lb_backend);
-} lb_backends SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct lb_decap_key);
-	__type(value, struct lb_decap);
-} lb_decaps SEC(".maps");
+LB_MAP(lb_rows, ARRAY, BPF_F_MMAPABLE, 16384, __u32, struct lb_row_page);
+LB_MAP(lb_backends, ARRAY, BPF_F_MMAPABLE, 262144, __u32, struct lb_backend);
+LB_MAP(lb_decaps, HASH, 0, 65536, struct lb_decap_key, struct lb_decap);
 
 /* See struct lb_guard_key; value is unused. Empty unless an aggregate is announced, and then a lookup costs next to nothing. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 4096);
-	__type(key, struct lb_guard_key);
-	__type(value, __u32);
-} lb_guards SEC(".maps");
+LB_MAP(lb_guards, LPM_TRIE, BPF_F_NO_PREALLOC, 4096, struct lb_guard_key, __u32);
 
-/* Written by the ingress program, read by the egress program. Least recently used entries make room for new ones. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 262144);
-	__type(key, struct lb_reply_key);
-	__type(value, struct lb_reply);
-} lb_replies SEC(".maps");
+/* Flows in slots that are in transition: after their first packet, and after their second. */
+LB_MAP(lb_flows_new, LRU_HASH, 0, 65536, struct lb_flow_key, struct lb_flow);
+LB_MAP(lb_flows, LRU_HASH, 0, 262144, struct lb_flow_key, struct lb_flow);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LB_REASON_MAX);
-	__type(key, __u32);
-	__type(value, __u64);
-} lb_stats SEC(".maps");
+/* Written by the ingress program, read by the egress program: connections whose handshake has ended, those whose has not,
+ * and datagrams, which have none. */
+LB_MAP(lb_replies, LRU_HASH, 0, 262144, struct lb_reply_key, struct lb_reply);
+LB_MAP(lb_replies_new, LRU_HASH, 0, 65536, struct lb_reply_key, struct lb_reply);
+LB_MAP(lb_replies_udp, LRU_HASH, 0, 65536, struct lb_reply_key, struct lb_reply);
+
+LB_MAP(lb_fragments, LRU_HASH, 0, 8192, struct lb_fragment_key, struct lb_fragment);
+LB_MAP(lb_vlans, HASH, 0, 4096, struct lb_vlan_key, struct lb_vlan);
+LB_MAP(lb_settings, ARRAY, 0, 1, __u32, struct lb_settings);
+LB_MAP(lb_stats, PERCPU_ARRAY, 0, LB_REASON_MAX, __u32, __u64);
 
 static __always_inline void count(enum lb_reason reason)
 {
@@ -82,6 +59,17 @@ static __always_inline void count(enum lb_reason reason)
 
 	if (packets)
 		*packets += 1; /* per CPU, and XDP and tc do not interrupt each other there */
+}
+
+/* The VIP entry of an address that is ours, else NULL. */
+static __always_inline const struct lb_vip *find_vip(const struct lb_address *address)
+{
+	return bpf_map_lookup_elem(&lb_vips, address);
+}
+
+static __always_inline __u32 coarse_now(void)
+{
+	return bpf_ktime_get_coarse_ns() >> LB_CLOCK_SHIFT;
 }
 
 #endif

@@ -24,7 +24,7 @@ from datapath.limits import Limits
 from tests.datapath.netns import Names, entered, ip, pass_program, run
 from tests.datapath.node import done, eventually, program, verify
 
-LIMITS = Limits(frontends=64, vips=64, row_pages=64, backends=64, decaps=64, replies=1024)
+LIMITS = Limits(frontends=64, vips=64, row_pages=256, backends=64, decaps=64, replies=1024)
 TIMEOUT = 10.0
 
 

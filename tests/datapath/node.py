@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,11 +19,33 @@ from tests.datapath.netns import Names, ip, run
 
 VIP = IPv4Address("203.0.113.10")
 ROUTER = IPv4Address("192.168.1.11")
+ROUTER_MAC = "02:00:00:00:01:11"
 NODE = IPv4Address("192.168.1.21")
 CLIENT = IPv4Address("198.51.100.10")
+VIP6 = IPv6Address("2001:db8:f::10")
+ROUTER6 = IPv6Address("2001:db8:1::11")
+NODE6 = IPv6Address("2001:db8:1::21")
+CLIENT6 = IPv6Address("2001:db8:c::10")
+LOCAL6 = Backend(IPv6Address("2001:db8:244:1::10"), 8080, True)
+REMOTE6 = Backend(IPv6Address("2001:db8:244:2::10"), 8080, False)
 LOCAL = Backend(IPv4Address("10.244.1.10"), 8080, True)
 REMOTE = Backend(IPv4Address("10.244.2.10"), 8080, False)
-SMALL = Limits(frontends=16, vips=8, row_pages=16, backends=64, decaps=16, guards=8, replies=64, rest=0.0)
+SMALL = Limits(
+    frontends=16,
+    vips=8,
+    row_pages=64,
+    backends=64,
+    decaps=16,
+    guards=8,
+    flows=4096,
+    flows_new=4096,
+    replies=4096,
+    replies_new=4096,
+    replies_udp=4096,
+    fragments=4096,
+    vlans=8,
+    rest=0.0,
+)
 DEADLINE = 10.0
 
 T = TypeVar("T")
@@ -40,8 +62,20 @@ def eventually(what: Callable[[], T], why: str = "") -> T:
         time.sleep(0.01)
 
 
-def frontend(*backends: Backend, vip: IPAddress = VIP, port: int = 80, protocol: Protocol = Protocol.TCP) -> Frontend:
-    return Frontend(key=FrontendKey(vip, protocol, port), backends=tuple(sorted(backends)))
+def frontend(
+    *backends: Backend,
+    vip: IPAddress = VIP,
+    port: int = 80,
+    protocol: Protocol = Protocol.TCP,
+    terminating: tuple[Backend, ...] = (),
+    affinity: bool = False,
+) -> Frontend:
+    return Frontend(
+        key=FrontendKey(vip, protocol, port),
+        backends=tuple(sorted(backends)),
+        terminating=tuple(sorted(terminating)),
+        affinity=affinity,
+    )
 
 
 class Node:
@@ -53,7 +87,7 @@ class Node:
     def __init__(self, names: Names) -> None:
         self.netns, self.router = names.netns("n"), names.netns("r")
         self.bpffs: Path = names.folder / "bpf"
-        ip(self.router, ["link add e0 type veth peer name eth0 netns " + self.netns])
+        ip(self.router, [f"link add e0 address {ROUTER_MAC} type veth peer name eth0 netns {self.netns}"])
         ip(self.router, [f"addr add {ROUTER}/24 dev e0", "link set e0 up"])
         ip(self.netns, ["link add pod type veth peer name podside", "link set podside up", "link set pod up"])
         ip(
@@ -65,7 +99,20 @@ class Node:
                 "route add 10.244.1.0/24 dev pod",
             ],
         )
+        self._ipv6()
         self._open: list[Datapath] = []
+
+    def _ipv6(self) -> None:
+        """On the node only: the router would ask for neighbours and report groups, and tests count packets."""
+        settings = ["all.forwarding=1", "default.accept_dad=0", "eth0.addr_gen_mode=1", "pod.addr_gen_mode=1"]
+        settings += ["eth0.router_solicitations=0", "eth0.disable_ipv6=0", "pod.disable_ipv6=0"]
+        self.run("sysctl", "-qw", *(f"net.ipv6.conf.{setting}" for setting in settings))
+        self.ip(
+            f"addr add {NODE6}/64 dev eth0 nodad",
+            f"neigh add {ROUTER6} lladdr {ROUTER_MAC} dev eth0",
+            f"route add ::/0 via {ROUTER6}",
+            "route add 2001:db8:244:1::/64 dev pod",
+        )
 
     def datapath(self, limits: Limits = SMALL, devices: list[str] | None = None) -> Datapath:
         """Opened, and closed at the end of the test."""

@@ -17,6 +17,7 @@ from tests.datapath.netns import pass_program
 from tests.datapath.node import (
     LOCAL,
     REMOTE,
+    ROUTER6,
     SMALL,
     Node,
     done,
@@ -174,12 +175,16 @@ def test_devices_are_found_by_routes(node: Node) -> None:
     assert set(datapath.observe(()).devices) == {"eth0"}
     assert set(datapath.observe((IPv4Address("172.16.0.9"),)).devices) == {"eth0", "up1"}
     assert set(datapath.observe((IPv4Address("192.168.1.21"),)).devices) == {"eth0"}  # ourselves: by loopback
+    node.ip("route del ::/0", "route del default")
+    assert not datapath.observe(()).devices
+    node.ip(f"route add ::/0 via {ROUTER6}")
+    assert set(datapath.observe(()).devices) == {"eth0"}
     node.ip("route add default metric 5 nexthop via 172.16.0.9 nexthop via 192.168.1.11")
     assert set(datapath.observe(()).devices) == {"eth0", "up1"}
 
 
 def test_no_device_at_all(node: Node) -> None:
-    node.ip("route del default")
+    node.ip("route del default", "route del ::/0")
     datapath = node.datapath()
     assert "no ingress device" in failed(datapath.apply(ATTACH))
     assert not datapath.observe(()).attached

@@ -9,7 +9,7 @@ from scapy.layers.l2 import Ether
 
 from announcer.model.lb import Backend
 from announcer.model.observed import OutcomeState
-from datapath import abi, netdev, probe
+from datapath import abi, blocks, encode, netdev, probe
 from datapath.abi import PacketReason, Verdict
 from datapath.hand import Datapath
 from tests.datapath.frames import encapsulated, frame, tcp
@@ -133,7 +133,7 @@ def test_a_local_backend_that_the_stack_would_send_away_is_no_proof(node: Node) 
     assert "not reachable on this node" in failed(verify(datapath, frontend(LOCAL)))
 
 
-@pytest.mark.parametrize("damage", ["row", "slot", "backend", "decap", "vip"])
+@pytest.mark.parametrize("damage", ["member", "slot", "backend", "decap", "vip", "vip flags"])
 def test_damage_is_noticed_and_healed(node: Node, damage: str) -> None:
     wanted = frontend(LOCAL, REMOTE)
     datapath = node.attached()
@@ -142,19 +142,23 @@ def test_damage_is_noticed_and_healed(node: Node, damage: str) -> None:
     maps, held = datapath._loaded.maps, datapath._tables.frontends[wanted.key]
     number = held.ids[0][1]
     match damage:
-        case "row":
-            maps.rows.words[held.offset + 500] = number + 2
+        case "member":
+            maps.rows.words[held.entry.block] = number + 2
         case "slot":  # a backend of ours, but it is the other's slot
-            slot = maps.rows.words[held.offset : held.offset + held.length].tolist().index(held.ids[1][1])
-            maps.rows.words[held.offset + slot] = number
+            slot = blocks.read_row(maps, held.entry).slots.index(1)
+            maps.rows.halves[2 * (held.entry.block + held.entry.members) + slot] = 0
         case "backend":
-            maps.backends.bytes[number * abi.BACKEND.size : (number + 1) * abi.BACKEND.size] = bytes(abi.BACKEND.size)
+            at = number * abi.BACKEND_BYTES
+            maps.backends.bytes[at : at + abi.BACKEND_BYTES] = bytes(abi.BACKEND_BYTES)
         case "decap":
             (entry,) = maps.decaps.dump()
             maps.decaps.remove(entry)
         case "vip":
-            maps.vips.remove(wanted.key.vip.packed)
-    assert verify(datapath, wanted).state is OutcomeState.FAILED
+            maps.vips.remove(encode.address_bytes(wanted.key.vip))
+        case "vip flags":
+            maps.vips.put(encode.address_bytes(wanted.key.vip), bytes(4))
+    if damage != "vip flags":  # they only decide on echo
+        assert verify(datapath, wanted).state is OutcomeState.FAILED
     assert observe(datapath).damaged[wanted.key]
     done(program(datapath, wanted))
     proven(datapath, wanted)
@@ -166,7 +170,7 @@ def test_a_row_that_names_no_backend_drops(node: Node) -> None:
     done(program(datapath, TO_REMOTE))
     number = datapath._tables.frontends[TO_REMOTE.key].ids[0][1]
     backends = datapath._loaded.maps.backends
-    backends.bytes[number * abi.BACKEND.size : (number + 1) * abi.BACKEND.size] = bytes(abi.BACKEND.size)
+    backends.bytes[number * abi.BACKEND_BYTES : (number + 1) * abi.BACKEND_BYTES] = bytes(abi.BACKEND_BYTES)
     answer = end(node, datapath)
     assert (answer.verdict, answer.reason) == (Verdict.DROP, PacketReason.BAD_ROW)
 
@@ -174,12 +178,12 @@ def test_a_row_that_names_no_backend_drops(node: Node) -> None:
 @pytest.mark.parametrize(
     ("header", "text", "other", "problem"),
     [
-        ("lb_flow.h", "hash >> 27", "hash >> 26", "went to another"),
+        ("lb_flow.h", "hash >> 27", "hash >> 25", "went to another"),
         ("lb_abi.h", "X(local, PASS)", "X(local, DROP)", "ended as local"),
-        ("lb_nat.h", "ports->dest = port;", "ports->dest = 0;", "not rewritten as it should"),
+        ("lb_nat.h", "tcp->dest = to->port;", "tcp->dest = 0;", "not rewritten as it should"),
         ("lb_nat.h", "ip->check = csum_update", "ip->id = csum_update", "not rewritten as it should"),
-        ("lb_encap.h", ".daddr = backend->address_be", ".daddr = backend->source_be", "not encapsulated as it should"),
-        ("lb_encap.h", "	ip->ttl--;", "	ip->ttl -= 2;", "not encapsulated as it should"),
+        ("lb_encap.h", ".daddr = backend->address", ".daddr = backend->source", "not encapsulated as it should"),
+        ("lb_encap.h", "		ip->ttl--;", "		ip->ttl -= 2;", "not encapsulated as it should"),
         ("lb_abi.h", "X(remote_tx, TX)", "X(remote_tx, PASS)", "ended as remote_tx"),
         ("lb_abi.h", "X(no_backend, DROP)", "X(no_backend, PASS)", "a packet without a backend ended as no_backend"),
     ],

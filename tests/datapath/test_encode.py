@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 
 import pytest
 from hypothesis import given
@@ -10,47 +10,53 @@ from hypothesis import strategies as st
 
 from announcer.model.errors import BugError
 from announcer.model.lb import Backend, FrontendKey
-from announcer.model.net import Protocol
+from announcer.model.net import IPAddress, Protocol
 from datapath import abi, encode, shim
 from tests.datapath.node import LOCAL, REMOTE, VIP, frontend
 
+MAPPED = bytes(10) + b"\xff\xff"
 ports = st.integers(1, 65535)
-ipv4 = st.ip_addresses(v=4)
+#: No VIP or pod has an IPv4-mapped address.
+addresses = st.ip_addresses().filter(lambda address: address.version == 4 or int(address) >> 32 != 0xFFFF)
 
 
-@given(ipv4, st.sampled_from([Protocol.TCP, Protocol.UDP]), ports)
-def test_a_key_comes_back(vip: IPv4Address, protocol: Protocol, port: int) -> None:
+@given(addresses, st.sampled_from(list(Protocol)), ports)
+def test_a_key_comes_back(vip: IPAddress, protocol: Protocol, port: int) -> None:
     key = FrontendKey(vip, protocol, port)
     assert encode.decode_frontend_key(encode.frontend_key(key)) == key
 
 
-@given(ipv4, ports, st.booleans(), st.none() | ipv4.filter(int))
-def test_a_backend_comes_back(address: IPv4Address, port: int, local: bool, source: IPv4Address | None) -> None:
+@given(addresses, ports, st.booleans(), st.none() | addresses.filter(int), st.integers(0, 0xFFFFFFFF))
+def test_a_backend_comes_back(
+    address: IPAddress, port: int, local: bool, source: IPAddress | None, generation: int
+) -> None:
     backend = Backend(address, port, local)
-    assert encode.decode_backend_entry(encode.backend_entry(backend, source)) == (backend, source)
+    assert encode.decode_backend_entry(encode.backend_entry(backend, source, generation)) == (backend, source)
 
 
 def test_addresses_and_ports_stand_in_network_order() -> None:
-    assert encode.frontend_key(FrontendKey(VIP, Protocol.UDP, 53)) == bytes([203, 0, 113, 10, 0, 53, 17, 0])
+    assert encode.frontend_key(FrontendKey(VIP, Protocol.UDP, 53)) == MAPPED + bytes([203, 0, 113, 10, 0, 53, 17, 0])
 
 
 def test_an_entry_that_was_never_written_is_no_backend() -> None:
-    assert encode.decode_backend_entry(bytes(16)) is None
+    assert encode.decode_backend_entry(bytes(abi.BACKEND.size)) is None
 
 
 def test_only_local_backends_are_decapsulated_for() -> None:
     entries = encode.decap_entries(frontend(LOCAL, REMOTE))
-    assert entries == {bytes([10, 244, 1, 10, 203, 0, 113, 10, 0, 80, 6, 0]): bytes([0x1F, 0x90, 0, 0])}
+    assert entries == {
+        MAPPED + bytes([10, 244, 1, 10]) + MAPPED + bytes([203, 0, 113, 10, 0, 80, 6, 0]): bytes([0x1F, 0x90, 0, 0])
+    }
     assert encode.decap_frontend(next(iter(entries))) == encode.frontend_key(frontend().key)
 
 
 @pytest.mark.parametrize(
     ("refused", "why"),
     [
-        (frontend(vip=IPv6Address("2001:db8::1")), "only IPv4"),
-        (frontend(Backend(IPv6Address("2001:db8::1"), 80)), "only IPv4"),
-        (frontend(protocol=Protocol.SCTP), "SCTP is not served"),
+        (frontend(LOCAL, vip=IPv6Address("2001:db8::1")), "the other family"),
+        (frontend(terminating=(Backend(IPv6Address("2001:db8::1"), 80),)), "the other family"),
         (frontend(Backend(LOCAL.address, 1), Backend(LOCAL.address, 2)), "the same address"),
+        (frontend(Backend(LOCAL.address, 1), terminating=(Backend(LOCAL.address, 2),)), "the same address"),
     ],
 )
 def test_what_cannot_be_served_is_refused(refused: object, why: str) -> None:
@@ -75,8 +81,8 @@ def test_the_layouts_are_those_of_the_header(built: None) -> None:
 @pytest.mark.parametrize(
     ("there", "here"),
     [
-        ("struct lb_backend 16", "struct lb_backend 20"),
-        ("offsets lb_backend 0 4 6 8", "offsets lb_backend 0 4 6 12"),
+        ("struct lb_backend 64", "struct lb_backend 72"),
+        ("offsets lb_decap_key 0 16 32 34", "offsets lb_decap_key 0 16 34 32"),
         ("reason ttl\nreason too_big\n", "reason too_big\nreason ttl\n"),
         ("reason reply_error\n", ""),
     ],

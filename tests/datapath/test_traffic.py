@@ -166,12 +166,14 @@ def test_a_port_that_nothing_serves_is_dropped_and_does_not_loop(cluster: Cluste
     assert [cluster.counters()[0][reason] for reason in ("no_service", "no_backend")] == [1, 1]
 
 
-def test_a_fragmented_answer_is_counted(cluster: Cluster) -> None:
-    cluster.pod_server(0, socket.SOCK_DGRAM, UDP_PORT)
-    cluster.serve(udp(0))
+@pytest.mark.parametrize("where", [0, 1], ids=["local", "remote"])
+def test_fragments_find_their_way_in_both_directions(cluster: Cluster, where: int) -> None:
+    cluster.pod_server(where, socket.SOCK_DGRAM, UDP_PORT)
+    cluster.serve(udp(where))
     with cluster.socket(socket.SOCK_DGRAM) as client:
-        client.sendto(b"big 4000", (str(VIP), 53))
-        eventually(lambda: cluster.counters()[0]["reply_fragment"] == 1)
+        assert ask(client, b"big 4000") == bytes(4000)
+        question = bytes(range(256)) * 20
+        assert ask(client, question) == f"p{where + 1} {CLIENT} ".encode() + question
 
 
 def test_a_new_agent_loses_no_packet(cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 # What is asked of the kernel: each entry of the packet tables, real traffic, attachment, managed neighbours.
 tests=(
-    tests/datapath/test_egress.py
+    tests/datapath/test_fixtures.py
     tests/datapath/test_ingress.py
     tests/datapath/test_tc.py
     tests/datapath/test_attach.py

@@ -1,0 +1,135 @@
+"""The row of a frontend and what becomes of it when backends change. Pure.
+
+A slot is steady when every live flow in it belongs to its owner; the program then needs no flow entry. When the owner
+of a slot changes while flows of the old owner may live on, the slot is *in transition*: it remembers its previous
+owner, and the program remembers flows (``bpf/lb_flow.h``). When a slot that is in transition changes again, it keeps
+the older previous owner, because every flow that was seen since has an entry of its own.
+
+Rows nest (``maglev``), so previous owners are kept at the finest length that was involved: no flow is mistaken for that
+of a neighbouring slot when the length changes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from announcer.model.lb import Backend
+from datapath import flow, maglev
+from datapath.abi import NOBODY, SLOT_TRANSITION
+
+
+class Row(NamedTuple):
+    """What stands behind the members in a block of ``lb_rows``.
+
+    ``slots``: positions among the members, ``SLOT_TRANSITION`` in those that are in transition. ``previous``: positions
+    or ``NOBODY``; empty, and ``previous_bits`` 0, if no slot is in transition.
+    """
+
+    bits: int
+    slots: array[int]
+    previous_bits: int = 0
+    previous: array[int] = array("H")
+
+    @property
+    def in_transition(self) -> bool:
+        """True if any slot is."""
+        return self.previous_bits > 0
+
+    def owner(self, value: int) -> int:
+        """Position of the owner of the slot of this hash, or ``NOBODY``."""
+        return self.slots[flow.slot(value, self.bits)] & NOBODY
+
+    def without_entry(self, value: int, *, opens: bool) -> int:
+        """Where the program sends a flow of this hash that it does not remember. ``opens``: a TCP SYN."""
+        slot = self.slots[flow.slot(value, self.bits)]
+        if opens or not slot & SLOT_TRANSITION:
+            return slot & NOBODY
+        previous = self.previous[flow.slot(value, self.previous_bits)]
+        return slot & NOBODY if previous == NOBODY else previous
+
+
+def owners(serving: tuple[Backend, ...]) -> array[int]:
+    """Slot by slot the position in ``serving``; one slot of nobody if there is none."""
+    return maglev.owners(serving) if serving else array("H", [NOBODY])
+
+
+def steady(serving: tuple[Backend, ...]) -> Row:
+    """The row of a frontend that has no flows of anybody else."""
+    return Row(maglev.row_bits(len(serving)), owners(serving))
+
+
+def follow(
+    row: Row, members: tuple[Backend, ...], serving: tuple[Backend, ...], terminating: tuple[Backend, ...]
+) -> Row:
+    """The row after ``row`` (of ``members``) when ``serving`` take the new flows and ``terminating`` keep theirs."""
+    now = {backend: position for position, backend in enumerate((*serving, *terminating))}
+    moved = [now.get(backend, NOBODY) for backend in members]
+    new = steady(serving)
+    if not row.in_transition and row.bits == new.bits:
+        return _changed_once(row, moved, new)
+    bits = max(row.bits, row.previous_bits, new.bits)
+    slots, previous = array("H", new.slots), array("H", [NOBODY]) * (1 << bits)
+    old_shift, previous_shift, new_shift = bits - row.bits, bits - row.previous_bits, bits - new.bits
+    for fine in range(1 << bits):
+        slot = row.slots[fine >> old_shift]
+        before = _moved(moved, slot & NOBODY)
+        owner = new.slots[fine >> new_shift]
+        if slot & SLOT_TRANSITION:
+            older = _moved(moved, row.previous[fine >> previous_shift])
+            previous[fine] = older if older != NOBODY else before
+            slots[fine >> new_shift] |= SLOT_TRANSITION
+        elif before not in (owner, NOBODY):
+            previous[fine] = before
+            slots[fine >> new_shift] |= SLOT_TRANSITION
+    return _complete(Row(new.bits, slots, bits, previous))
+
+
+def _changed_once(row: Row, moved: list[int], new: Row) -> Row:
+    """The most frequent case: a steady row, and the length stays."""
+    slots, previous = array("H", new.slots), array("H", [NOBODY]) * len(new.slots)
+    for i, (old, owner) in enumerate(zip(row.slots, new.slots, strict=True)):
+        before = _moved(moved, old)
+        if before not in (owner, NOBODY):
+            previous[i] = before
+            slots[i] = owner | SLOT_TRANSITION
+    return _complete(Row(new.bits, slots, new.bits, previous))
+
+
+def _moved(moved: list[int], position: int) -> int:
+    return NOBODY if position == NOBODY else moved[position]
+
+
+def _complete(row: Row) -> Row:
+    """Without previous owners if there is no transition.
+
+    A row of one slot cannot say that it has previous owners of its own length, so there they get one bit.
+    """
+    if not any(slot & SLOT_TRANSITION for slot in row.slots):
+        return Row(row.bits, row.slots)
+    if row.previous_bits == 0:
+        return row._replace(previous_bits=1, previous=array("H", [row.previous[0]] * 2))
+    return row
+
+
+def settle(row: Row, entries: Iterable[tuple[int, int]], *, unseen_are_dead: bool) -> Row:
+    """The row after it was looked for flows: slots are steady again of which every live flow belongs to the owner.
+
+    ``entries``: hash and backend (position) of each live flow entry. ``unseen_are_dead``: the transition has lasted so
+    long that a flow without an entry is taken for ended; until then a slot waits for its previous owner to be gone.
+    """
+    if not row.in_transition:
+        return row
+    busy = {flow.slot(value, row.bits) for value, position in entries if row.owner(value) != position}
+    if not unseen_are_dead:
+        shift = row.previous_bits - row.bits
+        for fine, position in enumerate(row.previous):
+            coarse = fine >> shift
+            if position != NOBODY and row.slots[coarse] & NOBODY != position:
+                busy.add(coarse)
+    slots = array("H", row.slots)
+    for i, slot in enumerate(slots):
+        if slot & SLOT_TRANSITION and i not in busy:
+            slots[i] = slot & NOBODY
+    return _complete(row._replace(slots=slots))

@@ -40,6 +40,7 @@ from datapath.settle import EGRESS, INGRESS
 from datapath.tables import Tables
 from datapath.tc import Tc
 from datapath.trace import TraceRequest, TraceResult
+from datapath.transition import Transitions
 from datapath.uninstall import uninstall
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class Datapath:
             self._guards = Guards(self._loaded.maps.guards)
             self._tables = Tables(self._loaded.maps, self._limits)
             self._tables.sweep()
+            self._transitions = Transitions(self._loaded.maps, self._tables)
             self._nexthops = Nexthops(self._rtnl)
             self._nexthops.use(self._nexthops.routes(self._tables.remote_backends()))
             self._nexthops.keep_only(self._tables.remote_backends())
@@ -122,10 +124,11 @@ class Datapath:
     # --- observe --------------------------------------------------------------------------------------------------
 
     def observe(self, toward: Sequence[IPAddress]) -> DatapathObserved:
-        """Read everything back from the kernel."""
+        """Read everything back from the kernel. Slots in transition that no flow needs any more become steady."""
         self._toward = tuple(toward)
         try:
             contents = self._tables.refresh()
+            self._transitions.tend(self._clock())
             return DatapathObserved(
                 devices={device.name: device for device in self._devices()},
                 guards=self._guards.read(),

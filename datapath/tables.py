@@ -115,7 +115,7 @@ class Tables:
                 self._put_vip(key.vip, serves)
                 return
             row = self._next_row(old, frontend)
-            since = _coarse(now) if row.in_transition else 0
+            since = coarse(now) if row.in_transition else 0
             flags = abi.FrontendFlag.AFFINITY if frontend.affinity else abi.FrontendFlag(0)
             new = blocks.entry_of(row, len(frontend.backends), len(members), flags, since)
             new = self._place(new, [number for _, number in ids], row, now, undo)
@@ -263,14 +263,20 @@ class Tables:
         if entry.length and blocks.fits(self.maps, entry):
             self._blocks.give(entry.block, entry.length, now)
 
+    def generation(self, number: int) -> int:
+        """Of the backend that has this id now."""
+        at = number * abi.BACKEND_BYTES + abi.GENERATION_AT
+        found: int = abi.GENERATION.unpack_from(self.maps.backends.bytes, at)[0]
+        return found
+
     def _retire(self, number: int) -> None:
         """Flow entries that name this id are void from now on. What else it says stays: a program that read the block a
         moment ago may be on its way here."""
         at = number * abi.BACKEND_BYTES + abi.GENERATION_AT
         view = self.maps.backends.bytes[at : at + abi.GENERATION.size]
-        view[:] = abi.GENERATION.pack((abi.GENERATION.unpack(view)[0] + 1) & 0xFFFFFFFF)
+        view[:] = abi.GENERATION.pack((self.generation(number) + 1) & 0xFFFFFFFF)
 
 
-def _coarse(now: float) -> int:
-    """CLOCK_MONOTONIC seconds as the programs count them."""
-    return int(now * 1e9) >> abi.CLOCK_SHIFT
+def coarse(now: float) -> int:
+    """CLOCK_MONOTONIC seconds as the programs count them; 0 for what was before the start."""
+    return max(0, int(now * 1e9)) >> abi.CLOCK_SHIFT

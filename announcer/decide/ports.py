@@ -11,7 +11,15 @@ from announcer.decide.rules import Rules, rules_of
 from announcer.decide.topology import near
 from announcer.model.lb import Frontend, FrontendKey
 from announcer.model.net import IPAddress
-from announcer.model.objects import EndpointSlice, Node, ObjectKey, Service, ServicePort, TrafficPolicy
+from announcer.model.objects import (
+    EndpointSlice,
+    Node,
+    ObjectKey,
+    Service,
+    ServicePort,
+    SessionAffinity,
+    TrafficPolicy,
+)
 from announcer.snapshot import Snapshot
 
 
@@ -99,7 +107,18 @@ def _new_port(
     else:
         attracts = bool(found.serving)
         chosen, remark = near(found.serving, service, node, node_name)
-    frontend = Frontend(key=key, backends=tuple(one.backend for one in chosen))
+    backends = tuple(one.backend for one in chosen)
+    local_only = service.external_traffic_policy is TrafficPolicy.LOCAL
+    frontend = Frontend(
+        key=key,
+        backends=backends,
+        terminating=tuple(
+            one.backend
+            for one in found.draining
+            if one.backend not in backends and (one.backend.local or not local_only)
+        ),
+        affinity=service.session_affinity is SessionAffinity.CLIENT_IP,
+    )
     keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
     return Port(frontend=frontend, found=found, attracts=attracts, keeps=keeps), remark
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from announcer.decide.topology import MODE_ANNOTATION, OLD_ANNOTATION, Distribution
-from announcer.model.objects import Service, SessionAffinity
+from announcer.model.objects import Service
 
 _MODES = ("", "auto", "disabled")
 #: Removed from the API in Kubernetes 1.24; people still write it.
@@ -21,10 +21,6 @@ def remarks(service: Service) -> tuple[str, ...]:
 
 def _remarks(service: Service) -> list[str]:
     found: list[str] = []
-    if service.session_affinity is SessionAffinity.CLIENT_IP:
-        found.append(
-            "sessionAffinity ClientIP is not served: a new connection of the same client may reach another backend"
-        )
     if any(port.node_port for port in service.ports):
         found.append("node ports are not served here; that is left to the cluster's own proxy")
     distribution = service.traffic_distribution

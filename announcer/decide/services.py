@@ -11,13 +11,9 @@ from announcer.decide.remarks import remarks
 from announcer.ipam.wishes import share_refusal, wish_of
 from announcer.model.desired import Reason, ServiceDecision
 from announcer.model.names import LOAD_BALANCER_CLASS
-from announcer.model.net import IPAddress, IPNetwork, Protocol
+from announcer.model.net import IPAddress, IPNetwork
 from announcer.model.objects import ObjectKey, Service
 from announcer.snapshot import Snapshot
-
-#: Transport protocols that the datapath of this release serves.
-SERVED_PROTOCOLS = frozenset({Protocol.TCP, Protocol.UDP})
-
 
 #: Set on a Service that another proxy than the cluster's default is to serve (KEP-2447).
 PROXY_LABEL = "service.kubernetes.io/service-proxy-name"
@@ -129,13 +125,6 @@ def _strange(service: Service, address: IPAddress, owners: tuple[Service, ...]) 
 
 def _decide_support(service: Service, vips: tuple[IPAddress, ...]) -> ServiceDecision:
     """What the datapath cannot serve must not be announced, not even in part: its packets would be lost."""
-    if any(vip.version != 4 for vip in vips):
-        detail = "this release serves IPv4 addresses only"
-        return ServiceDecision(key=service.key, vips=vips, reason=Reason.FAMILY_NOT_SUPPORTED, detail=detail)
-    unserved = [port for port in service.ports if port.protocol not in SERVED_PROTOCOLS]
-    if unserved:
-        detail = f"port {unserved[0].port} is {unserved[0].protocol}"
-        return ServiceDecision(key=service.key, vips=vips, reason=Reason.PROTOCOL_NOT_SUPPORTED, detail=detail)
     if service.source_ranges and not all(_lets_all_in(service.source_ranges, vip.version) for vip in vips):
         shown = ", ".join(map(str, service.source_ranges[:3]))
         detail = f"loadBalancerSourceRanges ({shown}) are not enforced in this release; without them it would be open"

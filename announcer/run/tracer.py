@@ -26,7 +26,7 @@ class DatapathTracer:
         self._look = look
 
     def trace(self, query: dict[str, str]) -> dict[str, Any]:
-        """Query: ``from`` and ``to`` as ADDR:PORT, ``proto`` tcp or udp, ``device``. Raises ``ValueError``."""
+        """Query: ``from`` and ``to`` as ADDR:PORT, ``proto`` tcp, udp or sctp, ``device``. Raises ``ValueError``."""
         source, source_port = _address(query, "from")
         dest, dest_port = _address(query, "to")
         request = TraceRequest(
@@ -54,17 +54,11 @@ def _address(query: dict[str, str], name: str) -> tuple[IPAddress, int]:
         host, port = parse_tcp_address(text)
     except ListenError:
         raise ValueError(f"{name}: {text!r} is not ADDR:PORT, for example 203.0.113.10:80") from None
-    address = ipaddress.ip_address(host)
-    if address.version != 4:
-        raise ValueError(f"{name}: this release traces IPv4 packets only")
-    return address, port
+    return ipaddress.ip_address(host), port
 
 
 def _protocol(text: str) -> Protocol:
     try:
-        protocol = Protocol(text.upper())
+        return Protocol(text.upper())
     except ValueError:
-        protocol = Protocol.SCTP
-    if protocol is Protocol.SCTP:
-        raise ValueError(f"proto: {text!r} is neither tcp nor udp")
-    return protocol
+        raise ValueError(f"proto: {text!r} is none of tcp, udp, sctp") from None

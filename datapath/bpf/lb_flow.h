@@ -9,6 +9,9 @@
  *   found, and its backend still has the entry's generation    the entry's backend
  *   TCP SYN, not found                                         the owner
  *   anything else, not found                                   the previous owner
+ *
+ * With client affinity the entry is the client's, a SYN is a packet like any other, and only a backend that terminates
+ * gets none.
  */
 #ifndef LB_FLOW_H
 #define LB_FLOW_H
@@ -77,6 +80,8 @@ struct question {
 	__u32 previous; /* id, 0: nobody */
 	__u32 hash;
 	bool learn;     /* false: leave no entry */
+	bool affinity;
+	bool leaving;   /* the previous owner takes no new connections */
 };
 
 static __always_inline void flow_key(struct lb_flow_key *key, const struct packet *p)
@@ -106,20 +111,23 @@ __attribute__((noinline)) __u32 lb_transition(const struct packet *p, const stru
 	const struct lb_backend *backend;
 	struct lb_flow_key key;
 	struct lb_flow *found, entry;
-	bool opens;
+	bool opens, moves;
 	__u32 id;
 
 	if (!p || !question)
 		return 0;
 	opens = p->protocol == IPPROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	moves = opens && (!question->affinity || question->leaving);
 	flow_key(&key, p);
+	if (question->affinity)
+		key.client_port_be = 0;
 	entry.hash = question->hash;
 	entry.seen = coarse_now();
 
 	found = bpf_map_lookup_elem(&lb_flows, &key);
 	if (found) {
 		id = still_there(found);
-		if (id) {
+		if (id && !(moves && question->affinity && id == question->previous)) {
 			if (question->learn && found->seen != entry.seen)
 				found->seen = entry.seen;
 			return id;
@@ -128,7 +136,7 @@ __attribute__((noinline)) __u32 lb_transition(const struct packet *p, const stru
 	found = bpf_map_lookup_elem(&lb_flows_new, &key);
 	if (found) {
 		id = still_there(found);
-		if (id) {
+		if (id && !(moves && question->affinity && id == question->previous)) {
 			if (question->learn && !opens) {
 				entry.backend = id;
 				entry.generation = found->generation;
@@ -138,11 +146,13 @@ __attribute__((noinline)) __u32 lb_transition(const struct packet *p, const stru
 			return id;
 		}
 	}
-	id = opens || !question->previous ? question->owner : question->previous;
+	id = moves || !question->previous ? question->owner : question->previous;
 	backend = bpf_map_lookup_elem(&lb_backends, &id);
 	if (id && backend && question->learn) {
 		entry.backend = id;
 		entry.generation = backend->generation;
+		if (moves)
+			bpf_map_delete_elem(&lb_flows, &key); /* of an earlier connection or choice */
 		bpf_map_update_elem(&lb_flows_new, &key, &entry, BPF_ANY);
 	}
 	return id;
@@ -154,7 +164,11 @@ static __always_inline __u32 choose(const struct lb_frontend *frontend, struct p
 	__u32 hash = p->hash = flow_hash(p, frontend->flags & LB_FRONTEND_AFFINITY);
 	__u32 row = 2 * (frontend->block + frontend->members); /* in halves */
 	__u16 slot = row_half(row + (__u32)(((__u64)hash << frontend->bits) >> 32));
-	struct question question = { .hash = hash, .learn = learn };
+	struct question question = {
+		.hash = hash,
+		.learn = learn,
+		.affinity = frontend->flags & LB_FRONTEND_AFFINITY,
+	};
 	__u16 previous;
 
 	if (!(slot & LB_SLOT_TRANSITION))
@@ -163,6 +177,7 @@ static __always_inline __u32 choose(const struct lb_frontend *frontend, struct p
 			    (__u32)(((__u64)hash << frontend->previous_bits) >> 32));
 	question.owner = member(frontend, slot & ~LB_SLOT_TRANSITION);
 	question.previous = member(frontend, previous);
+	question.leaving = previous >= frontend->serving;
 	return lb_transition(p, &question);
 }
 

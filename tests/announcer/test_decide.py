@@ -76,7 +76,6 @@ SERVICE_REFUSALS: list[tuple[str, Service, Reason]] = [
     ("loopback", service(vip="127.0.0.1"), Reason.IP_NOT_ALLOWED),
     ("another proxy", service(labels={PROXY_LABEL: "x"}), Reason.CLASS_NOT_OURS),
     ("source ranges", service(source_ranges=(net("192.0.2.0/24"),)), Reason.SOURCE_RANGES_NOT_SUPPORTED),
-    ("SCTP", service(ports=[("http", Protocol.TCP, 80), ("s", Protocol.SCTP, 90)]), Reason.PROTOCOL_NOT_SUPPORTED),
 ]
 
 

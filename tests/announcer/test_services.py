@@ -17,7 +17,7 @@ from announcer.model.desired import Desired, Reason
 from announcer.model.lb import Backend, FrontendKey
 from announcer.model.names import READINESS_ANNOTATION, SHARE_ANNOTATION, ZERO_ENDPOINTS_ANNOTATION
 from announcer.model.net import Protocol
-from announcer.model.objects import Service, ServicePort, SessionAffinity
+from announcer.model.objects import Service, ServicePort
 from tests.announcer.build import endpoints, ip, key, net, node, service, snapshot
 
 EXTERNAL = ip("203.0.113.5")
@@ -75,7 +75,6 @@ def test_source_ranges_that_let_everybody_in_filter_nothing() -> None:
 
 
 NOTES: list[tuple[Service, str]] = [
-    (service(session_affinity=SessionAffinity.CLIENT_IP), "sessionAffinity ClientIP"),
     (msgspec.structs.replace(service(), ports=(ServicePort(name="http", port=80, node_port=30080),)), "node ports"),
     (service(traffic_distribution="Nearest"), 'trafficDistribution "Nearest"'),
     (service(annotations={MODE_ANNOTATION: "sometimes"}), '"sometimes" is neither auto nor disabled'),

@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def frontends_in_kernel(agent: NodeAgent) -> set[tuple[str, int]]:
 
 def _frontend(entry: Any) -> tuple[str, int]:
     raw = bytes(int(byte, 16) for byte in entry["key"])
-    return ".".join(map(str, raw[:4])), int.from_bytes(raw[4:6], "big")
+    vip = IPv6Address(raw[:16])
+    return str(vip.ipv4_mapped or vip), int.from_bytes(raw[16:18], "big")
 
 
 def speaker_pid(agent: NodeAgent) -> int:

@@ -176,4 +176,4 @@ def test_whatever_is_not_announced_has_exactly_one_reason() -> None:
 
 
 #: Met only in worlds that ``test_status`` and ``test_services`` build on purpose.
-_ELSEWHERE = {"familyNotCarried", "familyNotSupported", "peerAddressTaken", "sourceRangesNotSupported"}
+_ELSEWHERE = {"familyNotCarried", "peerAddressTaken", "sourceRangesNotSupported"}

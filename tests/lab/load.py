@@ -29,7 +29,7 @@ async def ask_http(host: str, port: int) -> Answer:
     """Send one request on a connection of its own."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
-        writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(b"GET / HTTP/1.1\r\nHost: vip\r\nConnection: close\r\n\r\n")
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200 "):
             raise ValueError("bad answer")
@@ -155,7 +155,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Ask a VIP many times and count who answers.")
     parser.add_argument("protocol", choices=["http", "udp"])
-    parser.add_argument("target", help="ADDRESS:PORT")
+    parser.add_argument("target", help="ADDRESS:PORT, an IPv6 address in brackets")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--count", type=int, help="how many requests")
     mode.add_argument("--rate", type=float, help="requests per second, until SIGTERM or the end of standard input")
@@ -169,7 +169,7 @@ async def main(argv: list[str]) -> None:
     args = parse(argv)
     host, _, port = args.target.rpartition(":")
     ask = {"http": ask_http, "udp": ask_udp}[args.protocol]
-    tally = Tally(lambda: ask(host, int(port)), args.timeout)
+    tally = Tally(lambda: ask(host.strip("[]"), int(port)), args.timeout)
     if args.count is not None:
         await run_count(tally, args.count, args.concurrency)
     else:

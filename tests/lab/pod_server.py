@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import sys
 from typing import cast
 
 BACKLOG = 4096
+ADDRESSES = ("0.0.0.0", "::")
 
 
 class Echo(asyncio.DatagramProtocol):
@@ -49,12 +51,23 @@ async def serve_connection(name: str, reader: asyncio.StreamReader, writer: asyn
     writer.close()
 
 
+def datagrams(address: str, port: int) -> socket.socket:
+    """A socket for just the family of the address."""
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    if ":" in address:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.bind((address, port))
+    made.setblocking(False)
+    return made
+
+
 async def main(name: str, http_port: int, udp_port: int) -> None:
     """Serve for ever."""
     loop = asyncio.get_running_loop()
-    await loop.create_datagram_endpoint(lambda: Echo(name), local_addr=("0.0.0.0", udp_port))
+    for address in ADDRESSES:
+        await loop.create_datagram_endpoint(lambda: Echo(name), sock=datagrams(address, udp_port))
     server = await asyncio.start_server(
-        lambda r, w: serve_connection(name, r, w), "0.0.0.0", http_port, backlog=BACKLOG
+        lambda r, w: serve_connection(name, r, w), ADDRESSES, http_port, backlog=BACKLOG
     )
     print("ready", flush=True)
     await server.serve_forever()

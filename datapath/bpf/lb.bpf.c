@@ -57,12 +57,14 @@ char _license[] SEC("license") = "GPL";
 static __always_inline enum lb_reason choose_backend(const struct lb_frontend *frontend, struct packet *flow, bool learn,
 						     struct lb_probe *answer, struct lb_backend **backend)
 {
+	__u32 id;
+
 	if (!frontend->members)
 		return LB_no_backend;
-	answer->backend = choose(frontend, flow, learn);
-	if (!answer->backend)
+	answer->backend = id = choose(frontend, flow, learn);
+	if (!id)
 		return frontend->serving ? LB_bad_row : LB_no_backend;
-	*backend = bpf_map_lookup_elem(&lb_backends, &answer->backend);
+	*backend = bpf_map_lookup_elem(&lb_backends, &id);
 	return *backend && (*backend)->flags & LB_BACKEND_USED ? 0 : LB_bad_row;
 }
 
@@ -154,8 +156,10 @@ static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet 
 	problem = xdp_lb_parse(ctx, p);
 	if (problem == PARSE_FOREIGN)
 		return LB_not_ours;
-	if (is_tunnel(p) && !find_vip(&p->dest))
-		return lb_decapsulate(ctx, p, answer);
+	if (is_tunnel(p) && !find_vip(&p->dest)) {
+		problem = lb_decapsulate(ctx, p, answer);
+		return problem == DECAPSULATE_ERROR ? lb_decapsulate_error(ctx, p) : problem;
+	}
 	if (problem != PARSE_FINE)
 		return find_vip(&p->dest) ? problem : LB_not_ours;
 	if (is_icmp(p))

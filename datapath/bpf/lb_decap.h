@@ -13,14 +13,21 @@ static __always_inline bool is_tunnel(const struct packet *p)
 	return p->protocol == (p->family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6);
 }
 
-/* A second parsed packet, for which the stack has no room. Each CPU is done with it before the next packet comes. */
-LB_MAP(lb_scratch, PERCPU_ARRAY, 0, 1, __u32, struct packet);
+/* More parsed packets, for which the stack has no room: what an error quotes, and an error that was encapsulated. Each CPU
+ * is done with them before the next packet comes. */
+#define SCRATCH_QUOTED 0
+#define SCRATCH_INNER 1
+LB_MAP(lb_scratch, PERCPU_ARRAY, 0, 2, __u32, struct packet);
+
+static __always_inline struct packet *scratch(__u32 which)
+{
+	return bpf_map_lookup_elem(&lb_scratch, &which);
+}
 
 /* The flow that an ICMP error to a VIP is about. NULL if what it quotes is not there, has no ports, or is another's. */
 static __always_inline struct packet *parse_quoted(struct xdp_md *ctx, const struct packet *p)
 {
-	__u32 first = 0;
-	struct packet *quoted = bpf_map_lookup_elem(&lb_scratch, &first);
+	struct packet *quoted = scratch(SCRATCH_QUOTED);
 
 	if (!quoted || !is_icmp_error(p))
 		return NULL;
@@ -62,14 +69,21 @@ __attribute__((noinline)) int lb_strip(struct xdp_md *ctx, const struct packet *
 	return put_link_header(ctx, outer, &link, outer->l3) ? LB_decapsulated : LB_truncated;
 }
 
-/* An ICMP error about something that the backend sent. */
-__attribute__((noinline)) int lb_decapsulate_error(struct xdp_md *ctx, const struct packet *outer, const struct packet *p)
+#define DECAPSULATE_ERROR -1
+
+/* After DECAPSULATE_ERROR: an ICMP error about something that the backend sent. */
+__attribute__((noinline)) int lb_decapsulate_error(struct xdp_md *ctx, const struct packet *outer)
 {
-	struct packet *quoted;
+	struct packet *p = scratch(SCRATCH_INNER), *quoted;
 	struct target to = {};
 	int port;
 
 	if (!outer || !p)
+		return LB_not_ours;
+	p->family = outer->family;
+	p->l3 = outer->l4;
+	p->flags = 0;
+	if (xdp_lb_parse(ctx, p) != PARSE_FINE)
 		return LB_not_ours;
 	quoted = parse_quoted(ctx, p);
 	if (!quoted)
@@ -104,7 +118,7 @@ __attribute__((noinline)) int lb_decapsulate(struct xdp_md *ctx, const struct pa
 	if (xdp_lb_parse(ctx, &p) != PARSE_FINE || outer->length < p.length + header)
 		return LB_not_ours;
 	if (is_icmp(&p))
-		return lb_decapsulate_error(ctx, outer, &p);
+		return DECAPSULATE_ERROR;
 	if (p.flags & PACKET_LATER_FRAGMENT && !lb_recall_fragment(&p))
 		return find_vip(&p.dest) ? LB_fragment : LB_not_ours;
 	port = lb_decap_port(outer, &p);

@@ -61,10 +61,13 @@ static __always_inline void count(enum lb_reason reason)
 		*packets += 1; /* per CPU, and XDP and tc do not interrupt each other there */
 }
 
-/* The VIP entry of an address that is ours, else NULL. */
+/* The VIP entry of an address that is ours, else NULL. Copied, because a key has to be on the stack: what a function was
+ * given as an argument is memory of another kind for kernels before 6.7. */
 static __always_inline const struct lb_vip *find_vip(const struct lb_address *address)
 {
-	return bpf_map_lookup_elem(&lb_vips, address);
+	struct lb_address key = *address;
+
+	return bpf_map_lookup_elem(&lb_vips, &key);
 }
 
 static __always_inline __u32 coarse_now(void)

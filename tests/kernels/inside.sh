@@ -9,6 +9,7 @@ cd "$(dirname "$0")/../.."
 # What is asked of the kernel: each entry of the packet tables, real traffic, attachment, managed neighbours.
 tests=(
     tests/datapath/test_fixtures.py
+    tests/datapath/test_transition.py
     tests/datapath/test_ingress.py
     tests/datapath/test_tc.py
     tests/datapath/test_attach.py
@@ -18,7 +19,7 @@ tests=(
 # 65,536 packets that say nothing of the kernel; programs that are compiled only to be wrong or refused; a second Python;
 # traffic in every variant: it goes both ways, also with generic XDP, and by a filter where there is no tcx ("native"
 # takes what there is).
-left_out='every_checksum or does_something_else or one_device_refuses or agent_is_killed or generic-o or udp_both_ways[generic or generic] or filter] or filter-'
+left_out='every_checksum or flood or does_something_else or one_device_refuses or agent_is_killed or generic-o or udp_both_ways[generic or generic] or filter] or filter-'
 left_out+=' or test_traffic and not (both_ways or left_to_the_device or loses_no_packet)'
 case $series in
     6.1)

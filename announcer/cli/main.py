@@ -17,6 +17,7 @@ _COMMANDS = {
     "demo": "announcer.cli.demo:demo",
     "run": "announcer.cli.run:run",
     "speaker": "announcer.cli.speaker:speaker",
+    "allocate": "announcer.cli.allocate:allocate",
     "check": "announcer.cli.check:check",
     "status": "announcer.cli.status:status",
     "explain": "announcer.cli.explain:explain",

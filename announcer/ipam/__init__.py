@@ -11,9 +11,9 @@ and have no place to remember, so the answer must follow from the Services alone
     what is held already ─────────┘
 """
 
-from announcer.ipam.cluster import Assignment, Candidate, Outcome, assign
+from announcer.ipam.cluster import Assignment, Outcome, assign
 from announcer.ipam.results import Code
 from announcer.ipam.standalone import Allocation, allocate
 from announcer.ipam.wishes import is_ours
 
-__all__ = ["Allocation", "Assignment", "Candidate", "Code", "Outcome", "allocate", "assign", "is_ours"]
+__all__ = ["Allocation", "Assignment", "Code", "Outcome", "allocate", "assign", "is_ours"]

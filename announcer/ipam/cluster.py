@@ -40,18 +40,6 @@ class Outcome(StrEnum):
     FOREIGN = "foreign"
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A Service as the allocator sees it.
-
-    ``marked``: what its status holds was given by us, or adopted. ``hostname``: its status holds the name of somebody
-    else's load balancer.
-    """
-
-    service: Service
-    marked: bool = False
-    hostname: bool = False
-
-
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What one Service should have: ``addresses``, where it has ``before``.
 
@@ -69,28 +57,28 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def assign(
-    config: Config, candidates: Iterable[Candidate], reserved: Callable[[IPAddress], str] = lambda _: ""
+    config: Config, services: Iterable[Service], reserved: Callable[[IPAddress], str] = lambda _: ""
 ) -> dict[ObjectKey, Assignment]:
     """An assignment for every Service that is ours, and for those that no longer are but still hold what we gave.
 
     ``reserved`` says of an address in which way it belongs to something that is no Service ("is the address of the
     node n1"), or nothing. Call it with *all* Services of the cluster: those of others hold addresses too.
     """
-    everyone = sorted(candidates, key=lambda item: (item.service.creation_timestamp, item.service.key))
+    everyone = sorted(services, key=lambda item: (item.creation_timestamp, item.key))
     return dict(_Round(config, everyone, reserved).run())
 
 
 class _Kept(msgspec.Struct, frozen=True):
     """What a Service keeps of the addresses in its status, and why it loses the others."""
 
-    candidate: Candidate
+    service: Service
     wish: Wish
     addresses: tuple[IPAddress, ...]
     loss: Refusal | None = None
 
 
 class _Round:
-    def __init__(self, config: Config, everyone: list[Candidate], reserved: Callable[[IPAddress], str]) -> None:
+    def __init__(self, config: Config, everyone: list[Service], reserved: Callable[[IPAddress], str]) -> None:
         self.config = config
         self.everyone = everyone
         self.holders = Holders(config, reserved)
@@ -98,26 +86,26 @@ class _Round:
 
     def run(self) -> Iterator[tuple[ObjectKey, Assignment]]:
         waiting: list[_Kept] = []
-        wishes = {item.service.key: wish_of(item.service) for item in self.everyone}
-        mine = [item for item in self.everyone if is_ours(item.service)]
+        wishes = {item.key: wish_of(item) for item in self.everyone}
+        mine = [item for item in self.everyone if is_ours(item)]
         # Whoever has an address from us is not driven out of it by one that has it from somebody else.
-        for item in sorted(mine, key=lambda item: not item.marked):
-            key = item.service.key
+        for item in sorted(mine, key=lambda item: not _is_marked(item)):
+            key = item.key
             kept = None if self._is_foreign(item) else self._keep(item, wishes[key])
             if kept is not None:
                 waiting.append(kept)
             else:
                 yield key, self._foreign(item, wishes[key])
-                self._hold(item.service.ingress, wishes[key])
+                self._hold(item.ingress, wishes[key])
         for item in self.everyone:
-            key = item.service.key
-            if not is_ours(item.service):
-                self._hold(item.service.ingress, wishes[key])
-                if item.marked and item.service.type != "LoadBalancer":
-                    yield key, _released(item.service)
+            key = item.key
+            if not is_ours(item):
+                self._hold(item.ingress, wishes[key])
+                if _is_marked(item) and item.type != "LoadBalancer":
+                    yield key, _released(item)
         # Nothing of what is given up now may be given again before it was seen to be free.
         for kept in waiting:
-            self._hold(kept.candidate.service.ingress, kept.wish, but=kept.addresses)
+            self._hold(kept.service.ingress, kept.wish, but=kept.addresses)
         for kept in sorted(waiting, key=lambda kept: not kept.wish.addresses):
             yield kept.wish.key, self._decide(kept)
 
@@ -128,28 +116,28 @@ class _Round:
 
     # --- what is there already -----------------------------------------------------------------------------------
 
-    def _is_foreign(self, item: Candidate) -> bool:
-        outside = any(self.config.pool_of(address) is None for address in item.service.ingress)
-        return not item.marked and (outside or item.hostname)
+    def _is_foreign(self, item: Service) -> bool:
+        outside = any(self.config.pool_of(address) is None for address in item.ingress)
+        return not _is_marked(item) and (outside or item.has_hostname)
 
-    def _foreign(self, item: Candidate, wish: Wish) -> Assignment:
+    def _foreign(self, item: Service, wish: Wish) -> Assignment:
         if not self._is_foreign(item):
-            refusals = (self.holders.refusal(address, wish) for address in item.service.ingress)
+            refusals = (self.holders.refusal(address, wish) for address in item.ingress)
             detail = f"{next(filter(None, refusals))}. Somebody else gave it, so it is left alone"
-            return _as_it_is(item.service, Outcome.FOREIGN, Refusal(Code.SHARING_CONFLICT, detail))
-        held = ", ".join(map(str, item.service.ingress)) or "a host name"
+            return _as_it_is(item, Outcome.FOREIGN, Refusal(Code.SHARING_CONFLICT, detail))
+        held = ", ".join(map(str, item.ingress)) or "a host name"
         detail = f"its status holds {held}, which is in no pool and was not given by Lockstep; it is left alone"
-        return _as_it_is(item.service, Outcome.FOREIGN, Refusal(Code.FOREIGN_ADDRESS, detail))
+        return _as_it_is(item, Outcome.FOREIGN, Refusal(Code.FOREIGN_ADDRESS, detail))
 
-    def _keep(self, item: Candidate, wish: Wish) -> _Kept | None:
+    def _keep(self, item: Service, wish: Wish) -> _Kept | None:
         """What the Service keeps; None if it would have to lose to another Service what we did not give."""
         kept: list[IPAddress] = []
         loss: Refusal | None = None
-        for address in item.service.ingress:
+        for address in item.ingress:
             refusal = self._no_longer(address, wish)
             if refusal is None:
                 kept.append(address)
-            elif refusal.code is Code.SHARING_CONFLICT and not item.marked:
+            elif refusal.code is Code.SHARING_CONFLICT and not _is_marked(item):
                 return None
             else:
                 loss = loss or refusal
@@ -204,7 +192,7 @@ class _Round:
 
     def _settle(self, kept: _Kept, result: Found | Refusal | None, change: Code | None = None) -> Assignment:
         """The assignment after a search; ``change`` is the code if the Service's own wish moves it."""
-        before = kept.candidate.service.ingress
+        before = kept.service.ingress
         if isinstance(result, Found):
             for address in result.addresses:
                 if address not in kept.addresses:
@@ -239,7 +227,7 @@ class _Round:
 def _without_result(kept: _Kept) -> Outcome:
     if kept.addresses:
         return Outcome.MOVED if kept.loss else Outcome.KEPT
-    return Outcome.RELEASED if kept.candidate.service.ingress else Outcome.REFUSED
+    return Outcome.RELEASED if kept.service.ingress else Outcome.REFUSED
 
 
 def _as_it_is(service: Service, outcome: Outcome, refusal: Refusal) -> Assignment:
@@ -251,6 +239,11 @@ def _as_it_is(service: Service, outcome: Outcome, refusal: Refusal) -> Assignmen
         code=refusal.code,
         detail=refusal.detail,
     )
+
+
+def _is_marked(service: Service) -> bool:
+    """True if what its status holds was given by us, or adopted."""
+    return service.allocation is not None and service.allocation.status == "True"
 
 
 def _released(service: Service) -> Assignment:

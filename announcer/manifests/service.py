@@ -7,9 +7,11 @@ from enum import StrEnum
 from typing import TypeVar
 
 from announcer.manifests.fields import Field
+from announcer.model.names import ALLOCATED_CONDITION
 from announcer.model.net import IPAddress, IPNetwork, Protocol
 from announcer.model.objects import (
     DEFAULT_AFFINITY_SECONDS,
+    Condition,
     ObjectKey,
     Service,
     ServicePort,
@@ -41,8 +43,10 @@ def service(field: Field, key: ObjectKey) -> Service:
     spec = field.get("spec")
     metadata = field.get("metadata")
     requested = spec.get("loadBalancerIP").address()
+    status = field.get("status")
     # An entry of status.loadBalancer.ingress that has a hostname only (a cloud's load balancer) is not ours.
-    ingress = [item.get("ip").address() for item in field.get("status", "loadBalancer", "ingress").items()]
+    entries = list(status.get("loadBalancer", "ingress").items())
+    ingress = [item.get("ip").address() for item in entries]
     external = [item.address() for item in spec.get("externalIPs").items()]
     timeout = spec.get("sessionAffinityConfig", "clientIP", "timeoutSeconds")
     return Service(
@@ -59,6 +63,9 @@ def service(field: Field, key: ObjectKey) -> Service:
         load_balancer_class=spec.get("loadBalancerClass").text(),
         requested=(requested,) if requested is not None else (),
         ingress=tuple(dict.fromkeys(address for address in ingress if address is not None)),
+        has_hostname=any(isinstance(item.value, dict) and item.get("hostname").text() for item in entries),
+        allocation=_allocation(status) if isinstance(status.value, dict) else None,
+        uid=metadata.get("uid").text(),
         creation_timestamp=metadata.get("creationTimestamp").text(),
         external_ips=tuple(dict.fromkeys(address for address in external if address is not None)),
         publish_not_ready=spec.get("publishNotReadyAddresses").truth(False),
@@ -80,6 +87,18 @@ def one_of(field: Field, default: E) -> E:
     except ValueError:
         field.wrong(f'"{shown(word)}" is not one of {", ".join(kind)}')
         return default
+
+
+def _allocation(status: Field) -> Condition | None:
+    for item in status.get("conditions").items():
+        if item.get("type").text() == ALLOCATED_CONDITION:
+            return Condition(
+                status=item.get("status").text(),
+                reason=item.get("reason").text(),
+                message=item.get("message").text(),
+                since=item.get("lastTransitionTime").text(),
+            )
+    return None
 
 
 def _port(field: Field) -> ServicePort:

@@ -86,6 +86,15 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     node_port: int = 0
 
 
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """One of ``Service.status.conditions``; ``since`` is ``lastTransitionTime``."""
+
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    since: str = ""
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """core/v1 Service.
 
@@ -95,6 +104,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     ``affinity_seconds``: for how long a client that is silent keeps its backend, under ``ClientIP``.
     ``source_ranges``: clients that are let in; empty: all. ``health_check_node_port``: 0 if the Service has none.
     ``traffic_distribution``: empty, or a word of the API (PreferClose, PreferSameZone, PreferSameNode).
+    ``allocation`` is our condition in its status; ``has_hostname``: its status names a load balancer that cannot be
+    ours.
     """
 
     key: ObjectKey
@@ -110,6 +121,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     load_balancer_class: str = ""
     requested: tuple[IPAddress, ...] = ()
     ingress: tuple[IPAddress, ...] = ()
+    has_hostname: bool = False
+    allocation: Condition | None = None
+    uid: str = ""
     creation_timestamp: str = ""
     external_ips: tuple[IPAddress, ...] = ()
     publish_not_ready: bool = False

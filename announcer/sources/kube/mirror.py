@@ -61,6 +61,11 @@ class Mirror:
         """All objects that are understood."""
         return {key: held.item for key, held in self._held.items() if held.item is not None}
 
+    def version_of(self, key: ObjectKey) -> int:
+        """The version of one object; 0 if there is none."""
+        held = self._held.get(key)
+        return held.version if held is not None else 0
+
     def begin(self) -> None:
         """A complete state begins to come in."""
         self._staged = {}

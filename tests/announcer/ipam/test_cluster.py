@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from announcer.config import Config, parse
-from announcer.ipam import Assignment, Candidate, Code, Outcome, assign
+from announcer.ipam import Assignment, Code, Outcome, assign
 from announcer.model.net import IPAddress, Protocol
-from announcer.model.objects import ObjectKey, Service, ServicePort
+from announcer.model.objects import Condition, ObjectKey, Service, ServicePort
 
 CONFIG = """\
 peers:
@@ -55,15 +55,17 @@ def has(
     kind: str = "LoadBalancer",
     other_class: str = "",
     hostname: bool = False,
-) -> Candidate:
+) -> Service:
     annotations = {"lockstep/addresses": ask.replace(" ", ","), "lockstep/address-pool": pool}
     annotations["lockstep/allow-shared-ip"] = share
-    service = Service(
+    return Service(
         key=ObjectKey("default", name),
         type=kind,
         load_balancer_class=other_class,
         annotations={key: value for key, value in annotations.items() if value},
         ingress=addresses(held),
+        allocation=Condition(status="True") if marked and held else None,
+        has_hostname=hostname,
         ip_families=tuple(int(word) for word in families.split()),
         ip_family_policy="RequireDualStack" if require else "SingleStack",
         creation_timestamp=created,
@@ -72,11 +74,10 @@ def has(
             for port, _, protocol in (word.partition("/") for word in ports.split())
         ),
     )
-    return Candidate(service=service, marked=marked and bool(held), hostname=hostname)
 
 
-def one(item: Candidate, *others: Candidate, using: Config | None = None) -> Assignment:
-    return assign(using or config(), [*others, item])[item.service.key]
+def one(item: Service, *others: Service, using: Config | None = None) -> Assignment:
+    return assign(using or config(), [*others, item])[item.key]
 
 
 def given(found: dict[ObjectKey, Assignment]) -> dict[str, str]:
@@ -87,14 +88,14 @@ def summary(found: Assignment) -> tuple[Outcome, str, Code | None]:
     return found.outcome, " ".join(map(str, found.addresses)), found.code
 
 
-def seen(candidates: Iterable[Candidate], found: dict[ObjectKey, Assignment]) -> list[Candidate]:
+def seen(candidates: Iterable[Service], found: dict[ObjectKey, Assignment]) -> list[Service]:
     """The Services after all assignments were written."""
     after = []
     for item in candidates:
-        done = found.get(item.service.key)
+        done = found.get(item.key)
         if done is not None and done.outcome is not Outcome.FOREIGN:
-            service = msgspec.structs.replace(item.service, ingress=done.addresses)
-            item = Candidate(service=service, marked=bool(done.addresses))
+            mark = Condition(status="True" if done.addresses else "False")
+            item = msgspec.structs.replace(item, ingress=done.addresses, allocation=mark)
         after.append(item)
     return after
 
@@ -118,9 +119,9 @@ def seen(candidates: Iterable[Candidate], found: dict[ObjectKey, Assignment]) ->
         pytest.param(has("a", "192.0.2.3", other_class="lockstep/bgp"), [], id="our class"),
     ],
 )
-def test_what_a_service_holds_it_keeps(item: Candidate, others: list[Candidate]) -> None:
+def test_what_a_service_holds_it_keeps(item: Service, others: list[Service]) -> None:
     found = one(item, *others)
-    assert (found.outcome, found.addresses, found.code, found.detail) == (Outcome.KEPT, item.service.ingress, None, "")
+    assert (found.outcome, found.addresses, found.code, found.detail) == (Outcome.KEPT, item.ingress, None, "")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_what_a_service_holds_it_keeps(item: Candidate, others: list[Candidate])
     ],
 )
 def test_what_cannot_stay_moves(
-    item: Candidate, others: list[Candidate], expected: tuple[Outcome, str, Code | None], detail: str
+    item: Service, others: list[Service], expected: tuple[Outcome, str, Code | None], detail: str
 ) -> None:
     found = one(item, *others)
     assert summary(found) == expected
@@ -182,7 +183,7 @@ def test_what_cannot_stay_moves(
         (has("a", "192.0.2.3", families="4 6", pool="small", require=True), Code.POOL_EXHAUSTED),
     ],
 )
-def test_a_wish_that_cannot_be_met_takes_nothing_away(item: Candidate, code: Code) -> None:
+def test_a_wish_that_cannot_be_met_takes_nothing_away(item: Service, code: Code) -> None:
     found = one(item, has("other", "192.0.2.4", created="1"))
     assert summary(found) == (Outcome.KEPT, "192.0.2.3", code)
     assert found.detail
@@ -207,9 +208,9 @@ def test_a_second_family_is_added_to_the_first() -> None:
         (has("a", "192.0.2.4", marked=False), Code.SHARING_CONFLICT),
     ],
 )
-def test_what_another_controller_gave_is_left_alone(item: Candidate, code: Code) -> None:
+def test_what_another_controller_gave_is_left_alone(item: Service, code: Code) -> None:
     found = one(item, has("other", "192.0.2.4", created="1"), has("z"))
-    assert (found.outcome, found.addresses, found.code) == (Outcome.FOREIGN, item.service.ingress, code)
+    assert (found.outcome, found.addresses, found.code) == (Outcome.FOREIGN, item.ingress, code)
 
 
 def test_services_of_others_are_no_matter_but_their_addresses_are() -> None:
@@ -249,7 +250,7 @@ def test_addresses_of_nodes_are_given_to_nobody() -> None:
         (has("a", ask="nonsense"), (Outcome.REFUSED, "", Code.BAD_REQUEST)),
     ],
 )
-def test_what_a_new_service_gets(item: Candidate, expected: tuple[Outcome, str, Code | None]) -> None:
+def test_what_a_new_service_gets(item: Service, expected: tuple[Outcome, str, Code | None]) -> None:
     found = one(item)
     assert summary(found) == expected
     assert bool(found.detail) == (found.code is not None)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from announcer.ipam import Assignment, Candidate, Outcome, assign
+from announcer.ipam import Assignment, Outcome, assign
 from announcer.ipam.wishes import is_ours, share_refusal, wish_of
 from announcer.model.objects import ObjectKey, Service
 from tests.announcer.ipam.test_cluster import config, has, seen
@@ -45,14 +45,13 @@ specs = st.fixed_dictionaries(
 names = st.sampled_from([f"s{number}" for number in range(9)])
 
 
-def _held_twice(candidates: list[Candidate]) -> list[str]:
+def _held_twice(candidates: list[Service]) -> list[str]:
     """Pairs of Services that hold one address without being allowed to."""
-    mine = [item for item in candidates if item.marked and is_ours(item.service)]
+    mine = [item for item in candidates if item.allocation and is_ours(item)]
     return [
-        f"{one.service.key} and {other.service.key}: {refusal}"
+        f"{one.key} and {other.key}: {refusal}"
         for one, other in combinations(mine, 2)
-        if set(one.service.ingress) & set(other.service.ingress)
-        and (refusal := share_refusal(wish_of(one.service), wish_of(other.service)))
+        if set(one.ingress) & set(other.ingress) and (refusal := share_refusal(wish_of(one), wish_of(other)))
     ]
 
 
@@ -63,7 +62,7 @@ class Cluster(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.present: dict[ObjectKey, Candidate] = {}
+        self.present: dict[ObjectKey, Service] = {}
         self.config = CONFIGS["both"]
         self.agreed = True
 
@@ -72,7 +71,7 @@ class Cluster(RuleBasedStateMachine):
 
     def _write(self, found: dict[ObjectKey, Assignment]) -> None:
         after = seen(list(self.present.values()), found)
-        self.present = {item.service.key: item for item in after}
+        self.present = {item.key: item for item in after}
 
     @initialize()
     def begin(self) -> None:
@@ -81,13 +80,15 @@ class Cluster(RuleBasedStateMachine):
     @rule(name=names, spec=specs)
     def create_or_change(self, name: str, spec: dict[str, str]) -> None:
         item = has(name, **spec)  # type: ignore[arg-type]
-        before = self.present.get(item.service.key)
+        before = self.present.get(item.key)
         if before is not None:
-            service = msgspec.structs.replace(
-                item.service, ingress=before.service.ingress, creation_timestamp=before.service.creation_timestamp
+            item = msgspec.structs.replace(
+                item,
+                ingress=before.ingress,
+                allocation=before.allocation,
+                creation_timestamp=before.creation_timestamp,
             )
-            item = Candidate(service=service, marked=before.marked)
-        self.present[item.service.key] = item
+        self.present[item.key] = item
         self.agreed = False
 
     @rule(name=names)
@@ -135,7 +136,7 @@ class Cluster(RuleBasedStateMachine):
         """Who is refused for want of an address finds every address of its pools held by another."""
         held = {address for item in found.values() for address in item.addresses}
         for key, item in found.items():
-            wish = wish_of(self.present[key].service)
+            wish = wish_of(self.present[key])
             if item.outcome is Outcome.REFUSED and item.code == "poolExhausted" and not wish.every_family:
                 pools = [
                     pool for pool in self.config.pools if (pool.name == wish.pool if wish.pool else pool.auto_assign)
@@ -150,7 +151,7 @@ class Cluster(RuleBasedStateMachine):
     @invariant()
     def statuses_hold_addresses_once_each(self) -> None:
         for item in self.present.values():
-            assert len(set(item.service.ingress)) == len(item.service.ingress)
+            assert len(set(item.ingress)) == len(item.ingress)
 
 
 Cluster.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
@@ -159,8 +160,8 @@ TestCluster = Cluster.TestCase
 
 @given(st.lists(st.tuples(names, specs), unique_by=lambda pair: pair[0]), st.sampled_from(sorted(CONFIGS)))
 def test_no_address_outside_the_pools_is_given(wanted: list[tuple[str, dict[str, str]]], name: str) -> None:
-    services: list[Service] = [has(key, **spec).service for key, spec in wanted]  # type: ignore[arg-type]
-    found = assign(CONFIGS[name], [Candidate(service=service) for service in services])
+    services: list[Service] = [has(key, **spec) for key, spec in wanted]  # type: ignore[arg-type]
+    found = assign(CONFIGS[name], services)
     assert set(found) == {service.key for service in services if is_ours(service)}
     for item in found.values():
         assert bool(item.addresses) != bool(item.code)

@@ -152,6 +152,7 @@ def test_service() -> None:
         load_balancer_class="example.com/lb",
         requested=(ip_address("203.0.113.9"),),
         ingress=(ip_address("203.0.113.10"),),
+        has_hostname=True,
         creation_timestamp="2026-01-01T00:00:00Z",
         external_ips=(ip_address("203.0.113.11"),),
         publish_not_ready=True,

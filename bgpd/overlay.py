@@ -1,7 +1,7 @@
 """What is put right inside the ExaBGP process before it starts. Version 5.0 only, which is what we depend on.
 
-No setting of ExaBGP reaches either of them. Tests hold each to the wire, with a control that shows the fault without
-it (``tests/bgpd/test_faults.py``, ``test_forwarding_bits.py``).
+No setting of ExaBGP reaches any of them. Tests hold each to the wire, with a control that shows the fault without
+it (``tests/bgpd/test_faults.py``, ``test_forwarding_bits.py``, ``test_flapping.py``).
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
+
+#: A session that lasted so many seconds was a real one, and may come back at once.
+STEADY_SECONDS = 10.0
 
 
 def run_on_monotonic_time() -> None:
@@ -42,3 +46,31 @@ def claim_only_what_is_kept(mark: Path) -> None:
             offered.update(dict.fromkeys(offered, 0))
 
     Capabilities._graceful = graceful
+
+
+def back_off_from_flapping() -> None:
+    """Have a peer whose sessions end within ``STEADY_SECONDS`` wait longer each time: 0, 1, 2, 3, … up to 60 s.
+
+    ExaBGP's own back-off is for peers that never come up: it begins anew with every session, so a peer that ends each
+    one at once is connected to without a pause, thousands of times in a minute, each time with all routes (RFC 4271
+    section 8.1.1, DampPeerOscillations). A session that lasted, or that we ended ourselves, is none to wait for.
+    """
+    from exabgp.reactor.delay import Delay
+    from exabgp.reactor.peer import Peer
+
+    original = Peer._close
+    flapping: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+    def close(self: Any, message: str = "", error: str = "") -> None:
+        established_at, asked = self.stats["complete"], self._teardown is not None
+        original(self, message, error)
+        if not established_at:
+            return  # it was no session: the back-off of ExaBGP goes on
+        if asked or time.time() - established_at >= STEADY_SECONDS:
+            flapping.pop(self, None)
+            return
+        delay = flapping.setdefault(self, Delay())
+        delay.increase()
+        self._delay._time = max(self._delay._time, delay._time)
+
+    Peer._close = close

@@ -23,13 +23,13 @@ class Caught:
 
 
 class Capture:
-    """Records BGP on ``device`` in ``netns`` until :meth:`stop`."""
+    """Records BGP on ``device`` in ``netns`` until :meth:`stop`; only with ``host``, an address, if it is given."""
 
-    def __init__(self, netns: str, device: str, file: Path) -> None:
+    def __init__(self, netns: str, device: str, file: Path, host: str = "") -> None:
         self._file = file
         self._process = subprocess.Popen(
             ["ip", "netns", "exec", netns, "tcpdump", "-Z", "root", "--immediate-mode", "-U", "-n", "-s", "0",
-             "-i", device, "-w", str(file), "tcp port 179"],
+             "-i", device, "-w", str(file), "tcp port 179" + (f" and host {host}" if host else "")],
             stderr=subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stderr is not None

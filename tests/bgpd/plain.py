@@ -30,12 +30,16 @@ class PlainEngine:
 
 
 @contextmanager
-def plain_engine(rig: Rig, neighbor: Neighbor) -> Iterator[PlainEngine]:
-    """Run it with this neighbor and the environment that a speaker would give it. Its helper swallows everything."""
+def plain_engine(rig: Rig, neighbor: Neighbor, replace: tuple[str, str] = ("", "")) -> Iterator[PlainEngine]:
+    """Run it with this neighbor and the environment that a speaker would give it. Its helper swallows everything.
+
+    ``replace``: a statement of the configuration, and what shall stand there instead.
+    """
     configuration, log = rig.folder / "plain.conf", rig.folder / "plain.log"
     runnable = msgspec.structs.replace(neighbor, router_id=IPv4Address("10.99.0.1"))
     text = render([runnable], python=Path("/usr/bin/wc"), relay=Path("/dev/stdin"), relay_socket=Path("/dev/null"))
-    configuration.write_text(text)
+    assert replace[0] in text
+    configuration.write_text(text.replace(*replace) if replace[0] else text)
     with log.open("wb") as errors:
         process = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{rig.name}s", sys.executable, "-m", "exabgp", "server", str(configuration)],

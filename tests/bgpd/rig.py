@@ -139,9 +139,9 @@ class Rig:
         """Start a BIRD at address ``router``, ready for a session with the speaker as ``local_asn``."""
         return Bird(self, router, asn, local_asn, options)
 
-    def capture(self) -> Capture:
-        """Record the BGP traffic from now on."""
-        return Capture(self.name + "r", "eth0", self.folder / f"capture{next(_numbers)}.pcap")
+    def capture(self, host: str = "") -> Capture:
+        """Record the BGP traffic from now on; only with ``host``, an address, if it is given."""
+        return Capture(self.name + "r", "eth0", self.folder / f"capture{next(_numbers)}.pcap", host)
 
     # --- the speaker as an agent sees it ------------------------------------------------------------------------
 

@@ -71,18 +71,17 @@ class ScriptedPeer:
     """Says ``bad`` to whoever connects: instead of its OPEN, or once the session is Established.
 
     Then it goes on as a good router would, for as long as it is let. ``notifications``: code and subcode of those it
-    received. ``said``: how often it has said it.
+    received. ``said``: how often it has said it. ``resets``: it ends the connection with RST after that.
     """
 
     def __init__(self, rig: Rig, address: str, bad: bytes, *, established: bool, reset: bool = False) -> None:
-        """``reset``: end the connection with RST after that."""
+        """It listens at once."""
         self.address = address
         self.notifications: list[tuple[int, int]] = []
         self.said = 0
-        self.keepalives_after = 0
         self._bad = bad
         self._established = established
-        self._reset = reset
+        self.resets = reset
         rig.in_router(f"ip address add {address}/24 dev eth0")
         self._server = listen_in(rig.name + "r", address)
         self._stopped = False
@@ -116,12 +115,13 @@ class ScriptedPeer:
             self._read(connection, until=lambda kind: kind == 1)
         connection.sendall(self._bad)
         self.said += 1
-        if self._reset:
+        if self.resets:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return
         while not self._stopped:
             if self._established:
-                connection.sendall(KEEPALIVE)
+                with contextlib.suppress(OSError):  # it has ended, and what it said last is still to be read
+                    connection.sendall(KEEPALIVE)
             if not self._read(connection, until=lambda kind: kind == 3):
                 return
 
@@ -136,8 +136,6 @@ class ScriptedPeer:
                 continue
             if not head:
                 return False
-            if head[18] == 4 and self.said:
-                self.keepalives_after += 1
             if head[18] == 3:
                 self.notifications.append((body[0], body[1]))
             if until(head[18]):

@@ -31,6 +31,7 @@ def _way(held: Held, maps: Maps, nexthops: Nexthops, routes: dict[Backend, Route
         entry, route = readback.backend_at(maps, number), routes.get(backend)
         if entry and entry[1] != (route.source if route else None):
             return f"the way to backend {backend.address} changed"
-        if route and nexthops.unmanaged(route):
-            return f"next hop {route.via} of backend {backend.address} has no managed neighbour"
+        alone = nexthops.unmanaged(backend) if route else None
+        if alone is not None:
+            return f"next hop {alone} of backend {backend.address} has no managed neighbour"
     return ""

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from announcer.model.errors import BugError, TargetError
 from announcer.model.lb import DeviceObserved, Frontend, FrontendKey, Proof
 from announcer.model.net import IPAddress
@@ -26,14 +28,15 @@ from announcer.model.steps import (
     Verify,
 )
 from datapath import abi, damage, encode, loader, shim, trace
-from datapath import devices as detection
 from datapath.abi import PacketReason
 from datapath.bpffs import Folder
+from datapath.devices import Detector
 from datapath.guards import Guards
 from datapath.limits import Limits
 from datapath.links import Links
-from datapath.neigh import Nexthops
+from datapath.neigh import Nexthops, skip_failed_hops
 from datapath.netdev import Netdev
+from datapath.notices import Notices
 from datapath.proof import Prover
 from datapath.rtnl import Link, Rtnl
 from datapath.settle import EGRESS, INGRESS
@@ -91,6 +94,9 @@ class Datapath:
             undo.callback(self._loaded.close)
             self._rtnl = Rtnl()
             undo.callback(self._rtnl.close)
+            self._notices = Notices()
+            undo.callback(self._notices.close)
+            self._detector = Detector(self._rtnl, self._notices, self._listed, self._clock)
             self._netdev = Netdev()
             undo.callback(self._netdev.close)
             self._links = Links(
@@ -102,7 +108,8 @@ class Datapath:
             self._tables = Tables(self._loaded.maps, self._limits)
             self._tables.sweep()
             self._transitions = Transitions(self._loaded.maps, self._tables)
-            self._nexthops = Nexthops(self._rtnl)
+            skip_failed_hops()
+            self._nexthops = Nexthops(self._rtnl, self._notices, self._clock)
             self._nexthops.use(self._nexthops.routes(self._tables.remote_backends()))
             self._nexthops.keep_only(self._tables.remote_backends())
             self._closing = undo.pop_all()
@@ -143,13 +150,12 @@ class Datapath:
 
     def _devices(self) -> Iterator[DeviceObserved]:
         missing = self._loaded.missing_pins()
-        for name, ifindex in detection.wanted(self._rtnl, self._listed, self._toward).items():
-            device = self._links.observe(ifindex, name)
+        for name, (ifindex, needed) in self._detector.wanted(self._toward).items():
+            device = msgspec.structs.replace(self._links.observe(ifindex, name), needed=needed)
             if device.attached and missing:
                 # It works, but would not outlive this process: not what "attached" promises.
-                yield DeviceObserved(
-                    name=name, ifindex=ifindex, hook=device.hook, unpinned=True, problem=f"pins are gone: {missing[0]}"
-                )
+                problem = f"pins are gone: {missing[0]}"
+                yield msgspec.structs.replace(device, attached=False, unpinned=True, problem=problem)
             else:
                 yield device
 
@@ -181,11 +187,11 @@ class Datapath:
         self._toward = step.toward
         self._folder.restore()
         self._loaded.restore_pins()
-        found = detection.wanted(self._rtnl, self._listed, self._toward)
+        found = self._detector.wanted(self._toward)
         if not found:
             raise TargetError("attach", detail="no ingress device: no default route and no route to a peer")
         failed = []
-        for name, ifindex in found.items():
+        for name, (ifindex, _) in found.items():
             try:
                 self._links.attach(ifindex)
             except TargetError as error:
@@ -226,6 +232,8 @@ class Datapath:
         attached = []
         for device in self._devices():
             link = self._rtnl.link(device.ifindex)
+            if not device.needed and not device.attached:
+                continue
             if not device.attached or link is None:
                 return f"{device.name}: {device.problem or 'no such device'}"
             attached.append(link)
@@ -249,7 +257,7 @@ class Datapath:
 
     def _unroutable(self, frontend: Frontend) -> str:
         """A translated packet is handed to the stack: would that bring it to the backend, or back to the router?"""
-        ingress = detection.wanted(self._rtnl, self._listed, self._toward).values()
+        ingress = {ifindex for ifindex, needed in self._detector.wanted(self._toward).values() if needed}
         for backend in frontend.backends:
             if backend.local:
                 route = self._rtnl.route(backend.address)
@@ -273,6 +281,15 @@ class Datapath:
             return trace.run(self._loaded.maps, self._prog, self._rtnl, device, request)
         except TargetError as error:
             return TraceResult(problem=str(error))
+
+    @property
+    def news(self) -> int:
+        """A descriptor that can be read from when routes or devices have changed. Ask :meth:`generation` then."""
+        return self._notices.fileno()
+
+    def generation(self) -> int:
+        """A number that grows with every change of routes, addresses and devices of this node."""
+        return self._notices.generation()
 
     @property
     def _prog(self) -> int:

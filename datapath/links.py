@@ -47,7 +47,9 @@ class Links:
             link = self._rtnl.link(ifindex)
             if link is None:
                 return DeviceObserved(name=name, ifindex=ifindex, problem="no such device")
-            problem = self._foreign(link) or self._trouble("xdp", ifindex) or self._egress_trouble(ifindex)
+            problem = (
+                _unfit(link) or self._foreign(link) or self._trouble("xdp", ifindex) or self._egress_trouble(ifindex)
+            )
             if not problem and link.xdp_prog != self._programs["xdp"].id:
                 problem = f"the link is there but the device runs XDP program {link.xdp_prog}"
             hook = _HOOKS.get(link.xdp_mode) if link.xdp_prog == self._programs["xdp"].id else None
@@ -71,6 +73,8 @@ class Links:
         foreign = self._foreign(link)
         if foreign:
             raise TargetError(f"attach to {link.name}", errno=errno.EBUSY, detail=foreign)
+        if _unfit(link):
+            raise TargetError(f"attach to {link.name}", errno=errno.EOPNOTSUPP, detail=_unfit(link), retry=False)
         self._ensure("xdp", link)
         if self._tc is None:
             self._ensure("tcx", link)
@@ -144,3 +148,8 @@ class Links:
                 del self._held[name]
                 os.close(fd)
                 unpin(self._folder / name)
+
+
+def _unfit(link: Link) -> str:
+    """The programs read Ethernet headers. A tunnel that has none would be attached to, and every packet be misread."""
+    return "" if link.ethernet else f"{link.name} is no Ethernet device (a tunnel?); no packet is served on it"

@@ -2,81 +2,165 @@
 
 ``bpf_fib_lookup`` needs the link-layer address to be known; it asks nobody for it. So for every next hop there is an
 externally learned, managed entry (NTF_EXT_LEARNED, NTF_EXT_MANAGED; kernel 5.16 and later): the kernel resolves it and
-keeps it fresh, and the entry is marked with a protocol number, so that a later run knows whose it is.
+keeps it fresh, and the entry is marked with a protocol number, so that a later run knows whose it is. A kernel that
+cannot manage entries is asked to look after them every few seconds instead.
+
+A route may have several next hops. All of them get an entry, and the kernel leaves out those that do not answer
+(:func:`skip_failed_hops`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 
 from announcer.model.lb import Backend
 from announcer.model.net import IPAddress
+from datapath.notices import Notices
+from datapath.routes import Hop
 from datapath.rtnl import Route, Rtnl
 
-#: A device and an address on its link.
-Hop = tuple[int, IPAddress]
+log = logging.getLogger(__name__)
+
+#: As often as a kernel that can do it by itself does (``interval_probe_time_ms``), in seconds.
+NUDGE_SECONDS = 5.0
+_USE_NEIGH = Path("/proc/sys/net/ipv4/fib_multipath_use_neigh")
+
+
+def skip_failed_hops() -> None:
+    """Have IPv4 route lookups skip next hops that are known not to answer; IPv6 does so by itself.
+
+    ``fib_multipath_use_neigh`` in Documentation/networking/ip-sysctl.rst. Not being allowed to is said and borne: it
+    matters only to routes with several next hops.
+    """
+    try:
+        if _USE_NEIGH.read_text().strip() == "0":
+            _USE_NEIGH.write_text("1\n")
+    except OSError as error:
+        log.warning("routes with several next hops may use one that fails", extra={"problem": f"{_USE_NEIGH}: {error}"})
 
 
 class Nexthops:
     """Routes to remote backends, and the managed neighbour entries for them."""
 
-    def __init__(self, rtnl: Rtnl) -> None:
+    def __init__(
+        self,
+        rtnl: Rtnl,
+        notices: Notices,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        managed: bool = True,
+    ) -> None:
+        """``managed`` False: as on a kernel that cannot."""
         self._rtnl = rtnl
+        self._notices = notices
+        self._clock = clock
+        self._can_manage = managed
         self._table = rtnl.neighbours()
-        self._hops: dict[Backend, Hop] = {}
+        self._hops: dict[Backend, frozenset[Hop]] = {}
+        self._routes: dict[IPAddress, Route | None] = {}
+        self._hops_to: dict[IPAddress, frozenset[Hop]] = {}
+        self._generation = -1
+        self._nudge_at = 0.0
 
     def routes(self, backends: Iterable[Backend]) -> dict[Backend, Route | None]:
         """How the kernel would send to each of these now; None: not at all, or to itself. Raises ``TargetError``."""
+        generation = self._notices.generation()
+        if generation != self._generation:
+            self._routes.clear()
+            self._hops_to.clear()
+            self._generation = generation
         found: dict[Backend, Route | None] = {}
         for backend in backends:
-            route = self._rtnl.route(backend.address)
-            found[backend] = None if route is None or route.local else route
+            address = backend.address
+            if address not in self._routes:
+                route = self._rtnl.route(address)
+                self._routes[address] = None if route is None or route.local else route
+            found[backend] = self._routes[address]
         return found
 
     def refresh(self) -> None:
         """Read which managed entries there are: others may have flushed them. Raises ``TargetError``."""
         self._table = self._rtnl.neighbours()
+        if not self._can_manage and self._clock() >= self._nudge_at:
+            self._nudge_at = self._clock() + NUDGE_SECONDS
+            for ifindex, address in self._table.ours | self._table.unmanaged:
+                self._rtnl.nudge_neighbour(ifindex, address)
 
-    def unmanaged(self, route: Route) -> bool:
-        """True if nothing keeps this next hop resolved: no entry of ours, and none that an operator made permanent."""
-        hop = (route.ifindex, route.via)
-        return hop not in self._table.ours and hop not in self._table.permanent
+    def unmanaged(self, backend: Backend) -> IPAddress | None:
+        """A next hop that nothing keeps resolved: no entry of ours, and none that somebody else looks after."""
+        return next((hop[1] for hop in sorted(self._hops_of(backend), key=str) if not self._is_kept(hop)), None)
+
+    def _hops_of(self, backend: Backend) -> frozenset[Hop]:
+        found = self._hops_to.get(backend.address)
+        if found is None:
+            found = self._hops_to[backend.address] = self._rtnl.hops(backend.address)
+        return found
+
+    def _is_kept(self, hop: Hop) -> bool:
+        kept = hop in self._table.ours or hop in self._table.others
+        return kept or (not self._can_manage and hop in self._table.unmanaged)
 
     def use(self, routes: dict[Backend, Route | None]) -> None:
-        """Have an entry for each of these next hops. Raises ``TargetError``."""
+        """Have an entry for each next hop on these routes, and none for those that they no longer have.
+
+        Raises ``TargetError``.
+        """
+        before: set[Hop] = set()
         for backend, route in routes.items():
-            if route is None:
-                self._hops.pop(backend, None)
-                continue
-            hop = self._hops[backend] = (route.ifindex, route.via)
-            if self.unmanaged(route):
-                self._add(hop)
+            before |= self._hops.pop(backend, frozenset())
+            if route is not None:
+                hops = self._hops[backend] = self._hops_of(backend)
+                for hop in hops:
+                    if not self._is_kept(hop):
+                        self._add(hop)
+        if before:
+            self._remove(before - self._in_use())
 
     def nudge(self, backend: Backend) -> None:
-        """Let the kernel try again to resolve the next hop, whatever became of its entry. Raises ``TargetError``."""
-        route = self.routes([backend])[backend]
-        if route:
+        """Let the kernel try again to resolve the next hops, whatever their entries say. Raises ``TargetError``."""
+        if self.routes([backend])[backend]:
             self.refresh()
-            if (route.ifindex, route.via) not in self._table.permanent:
-                self._add((route.ifindex, route.via))
+            for hop in self._hops_of(backend) - self._table.others:
+                self._add(hop)
 
     def _add(self, hop: Hop) -> None:
-        self._rtnl.add_neighbour(*hop)
-        self._table.ours.add(hop)
+        if self._can_manage:
+            self._rtnl.add_neighbour(*hop)
+            # One entry tells of all.
+            self._can_manage = bool(self._table.ours) or self._rtnl.is_managed(*hop)
+            if not self._can_manage:
+                log.warning("the kernel cannot manage neighbours; they are looked after from here")
+        if self._can_manage:
+            self._table.ours.add(hop)
+        else:
+            self._rtnl.nudge_neighbour(*hop)
+            self._table.unmanaged.add(hop)
 
     def release(self, backends: Iterable[Backend]) -> None:
         """No longer used: remove the entries of next hops that no other backend has. Raises ``TargetError``."""
-        left = {hop for backend in backends if (hop := self._hops.pop(backend, None))}
+        left: set[Hop] = set()
+        for backend in backends:
+            left |= self._hops.pop(backend, frozenset())
+            self._routes.pop(backend.address, None)
+            self._hops_to.pop(backend.address, None)
         if left:
-            self._remove(left - set(self._hops.values()))
+            self._remove(left - self._in_use())
 
     def keep_only(self, backends: Collection[Backend]) -> None:
         """Remove all entries of ours that none of these remote backends needs. Raises ``TargetError``."""
         for backend in self._hops.keys() - set(backends):
             del self._hops[backend]
-        self._remove(self._table.ours - set(self._hops.values()))
+        self._remove((self._table.ours | self._table.unmanaged) - self._in_use())
+
+    def _in_use(self) -> set[Hop]:
+        return {hop for hops in self._hops.values() for hop in hops}
 
     def _remove(self, hops: Iterable[Hop]) -> None:
         for hop in list(hops):
-            self._rtnl.remove_neighbour(*hop)
-            self._table.ours.discard(hop)
+            if hop not in self._table.others:
+                self._rtnl.remove_neighbour(*hop)
+                self._table.ours.discard(hop)
+                self._table.unmanaged.discard(hop)

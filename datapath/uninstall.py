@@ -29,7 +29,8 @@ def uninstall(bpffs: Path) -> None:
                 _detach(path)
             folder.remove()
         _remove_filters(rtnl, tc)
-        for ifindex, address in rtnl.neighbours().ours:
+        table = rtnl.neighbours()
+        for ifindex, address in table.ours | table.unmanaged:
             rtnl.remove_neighbour(ifindex, address)
     with contextlib.suppress(OSError):  # a mount, or something else is in it
         bpffs.rmdir()

@@ -65,6 +65,7 @@ class DeviceObserved(msgspec.Struct, frozen=True, kw_only=True):
 
     ``attached``: both programs (ingress and egress) are ours, attached by links that are pinned, and it was the
     kernel that said so. ``unpinned``: they run, but would not outlive the agent, because somebody took the pins away.
+    ``needed`` False: packets may arrive on it too, but VIPs are announced without it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class DeviceObserved(msgspec.Struct, frozen=True, kw_only=True):
     hook: Hook | None = None
     attached: bool = False
     unpinned: bool = False
+    needed: bool = True
     problem: str = ""
 
 

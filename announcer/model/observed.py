@@ -36,8 +36,14 @@ class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def attached(self) -> bool:
-        """True if there is at least one ingress device and the programs are attached to every one of them."""
-        return not self.problem and bool(self.devices) and all(d.attached for d in self.devices.values())
+        """True if the programs are attached to at least one device and to every one that is needed."""
+        found = self.devices.values()
+        return not self.problem and any(d.attached for d in found) and all(d.attached for d in found if d.needed)
+
+    @property
+    def complete(self) -> bool:
+        """True if the programs are attached to every device."""
+        return self.attached and all(device.attached for device in self.devices.values())
 
 
 class BgpObserved(msgspec.Struct, frozen=True, kw_only=True):

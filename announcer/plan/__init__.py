@@ -73,7 +73,7 @@ def next_deadline(observed: Observed, now: float, settings: PlanSettings | None 
 
 
 def _devices(view: View) -> list[AnyStep]:
-    if not view.desired.frontends or view.observed.datapath.attached:
+    if not view.desired.frontends or view.observed.datapath.complete:
         return []
     peers = tuple(sorted(neighbor.address for neighbor in view.desired.neighbors.values()))
     return [AttachDevices(lane="devices", toward=peers)]

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: How often to look whether the speaker is still there.
 _SPEAKER_CHECK_SECONDS = 1.0
+#: How long to let changes of routes and devices gather.
+_DEVICE_PAUSE_SECONDS = 0.1
 #: How often to look whether a planned exit has drained the node.
 _DRAINED_CHECK_SECONDS = 0.05
 
@@ -61,6 +63,7 @@ async def run_agent(settings: AgentSettings) -> None:
                 functools.partial(_leave, settings, agent, feed),
                 agent.loop(), feed.follow(), _follow_speaker(client, agent), _keep_speaker(settings, agent),
                 _answer_health_checks(settings, agent, looks), _write_events(settings, looks),
+                _follow_devices(datapath, agent),
             )  # fmt: skip
         await client.close()
         recorder.close()
@@ -158,6 +161,30 @@ async def _follow_speaker(client: SpeakerClient, agent: Agent) -> None:
         await client.changed.wait()
         client.changed.clear()
         agent.wake()
+
+
+async def _follow_devices(datapath: Datapath, agent: Agent) -> None:
+    """Have a round soon after routes or devices have changed, but not for every one of many changes."""
+    changed = asyncio.Event()
+    seen = datapath.generation()
+
+    def look() -> None:
+        nonlocal seen
+        now = datapath.generation()
+        if now != seen:
+            seen = now
+            changed.set()
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(datapath.news, look)
+    try:
+        while True:
+            await changed.wait()
+            changed.clear()
+            agent.wake()
+            await asyncio.sleep(_DEVICE_PAUSE_SECONDS)
+    finally:
+        loop.remove_reader(datapath.news)
 
 
 async def _answer_health_checks(settings: AgentSettings, agent: Agent, looks: SightMaker) -> None:

@@ -212,6 +212,7 @@ def _datapath(sight: Sight) -> Json:
                 "name": device.name,
                 "hook": device.hook,
                 "attached": device.attached,
+                "needed": device.needed,
                 "problem": device.problem or None,
             }
             for device in seen.devices.values()

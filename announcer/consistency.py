@@ -44,7 +44,10 @@ def _problem(nlri: IPNetwork, observed: Observed) -> str:
     if not vips:
         return "no frontend with backends stands behind it"
     if not observed.datapath.attached:
-        return "the programs are not attached to every ingress device"
+        forwarder = observed.datapath.forwarder
+        return (
+            f"{forwarder.name} is not healthy" if forwarder else "the programs are not attached to every ingress device"
+        )
     if not any(_is_proven(vip, observed) for vip in vips):
         return "no VIP behind it is proven"
     return ""

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -13,7 +14,12 @@ from announcer.cli.client import EXIT_NO, EXIT_WRONG_USE, state_dir_option
 from announcer.inputs import CONFIG_MAP_NAME
 from announcer.logs import set_up_logging
 from announcer.model.objects import ObjectKey
-from announcer.run.settings import DEFAULT_BPFFS, DEFAULT_STATUS_LISTEN, AgentSettings
+from announcer.run.settings import (
+    DEFAULT_BPFFS,
+    DEFAULT_KUBE_PROXY_HEALTH,
+    DEFAULT_STATUS_LISTEN,
+    AgentSettings,
+)
 from announcer.snapshot import DEFAULT_NAMESPACE
 
 
@@ -75,6 +81,20 @@ from announcer.snapshot import DEFAULT_NAMESPACE
     help="Devices on which packets for VIPs arrive.",
 )
 @click.option(
+    "--datapath/--no-datapath",
+    "own_datapath",
+    default=True,
+    show_default=True,
+    help="Forward with Lockstep's own programs; else announce only, and kube-proxy forwards.",
+)
+@click.option(
+    "--kube-proxy-health",
+    default=DEFAULT_KUBE_PROXY_HEALTH,
+    show_default=True,
+    metavar="URL",
+    help="With --no-datapath: where kube-proxy says how it is. A VIP is announced only while that answers 200.",
+)
+@click.option(
     "--spawn-speaker/--no-spawn-speaker",
     default=True,
     show_default=True,
@@ -117,6 +137,8 @@ def run(
     status_listen: tuple[str, ...],
     metrics_listen: tuple[str, ...],
     devices: str,
+    own_datapath: bool,
+    kube_proxy_health: str,
     spawn_speaker: bool,
     health_check_node_ports: bool,
     drain_on_exit: float | None,
@@ -142,7 +164,9 @@ def run(
         status_listen=status_listen,
         metrics_listen=metrics_listen,
         spawn_speaker=spawn_speaker,
-        health_check_node_ports=health_check_node_ports,
+        # With kube-proxy it is kube-proxy that answers there, and is asked.
+        health_check_node_ports=health_check_node_ports and own_datapath,
+        kube_proxy_health=None if own_datapath else _http_url(kube_proxy_health),
         drain_on_exit=drain_on_exit,
         record=record.absolute() if record is not None else None,
         record_bytes=record_size << 20,
@@ -163,6 +187,14 @@ def _source_folder(source: str) -> Path | None:
         click.echo(f"lockstep: --source: {folder} is not a folder", err=True)
         sys.exit(EXIT_WRONG_USE)
     return folder
+
+
+def _http_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        click.echo(f"lockstep: --kube-proxy-health: {text} is no http URL", err=True)
+        sys.exit(EXIT_WRONG_USE)
+    return text
 
 
 def _key(text: str) -> ObjectKey:

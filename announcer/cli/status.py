@@ -60,6 +60,11 @@ def _head(seen: dict[str, Any]) -> Text:
     text.append("synced" if synced else "not synced", "green" if synced else "red")
     if seen["drain"]["state"] != "none":
         text.append(f"  {seen['drain']['state']} ({', '.join(seen['drain']['by'])})", "yellow")
+    forwarder = seen["datapath"]["forwarder"]
+    if forwarder is not None:
+        text.append("  forwarding by ")
+        health = "healthy" if forwarder["healthy"] else "not healthy"
+        text.append(f"{forwarder['name']}, {health}", "green" if forwarder["healthy"] else "red")
     violations = seen["consistency"]["violations"]
     text.append("  consistency ")
     text.append(f"{violations} violations", "red" if violations else "green")
@@ -73,6 +78,8 @@ def _problems(seen: dict[str, Any]) -> list[Text]:
     found += seen["sources"]["problems"]
     found += [f"speaker: {seen['speaker']['problem']}"] if seen["speaker"]["problem"] else []
     found += [f"datapath: {seen['datapath']['problem']}"] if seen["datapath"]["problem"] else []
+    forwarder = seen["datapath"]["forwarder"]
+    found += [f"{forwarder['name']}: {forwarder['problem']}"] if forwarder and forwarder["problem"] else []
     found += [f"peer {peer['name']}: {peer['reason']}: {peer['detail']}" for peer in seen["refused_peers"]]
     found += [f"{service['service']}: {service['reason']}: {service['detail']}" for service in seen["services"]]
     found += [

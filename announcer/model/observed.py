@@ -12,6 +12,19 @@ from announcer.model.net import IPAddress, IPNetwork
 from announcer.model.steps import AnyStep
 
 
+class ForwarderObserved(msgspec.Struct, frozen=True, kw_only=True):
+    """Another program that forwards on this node in our place, by what it says of itself.
+
+    ``url``: where it is asked; ``asked``: when last, in CLOCK_MONOTONIC seconds. ``problem`` is empty if ``healthy``.
+    """
+
+    name: str
+    url: str
+    healthy: bool
+    problem: str = ""
+    asked: float = 0.0
+
+
 class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
     """The kernel's side of this node.
 
@@ -23,6 +36,8 @@ class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
     ``arrivals``: packets that routers have sent here for a VIP and that were balanced, since the maps were made; those
     that another node forwarded are not counted.
     ``problem``: why nothing can be served at all (programs not loaded), else empty.
+    ``forwarder``: who forwards if not our programs; then there are no devices, ``frontends`` is what was decided and
+    not what was read back, and ``attached`` is its word.
     """
 
     devices: dict[str, DeviceObserved] = {}
@@ -33,16 +48,21 @@ class DatapathObserved(msgspec.Struct, frozen=True, kw_only=True):
     maps: dict[str, MapUsage] = {}
     arrivals: int = 0
     problem: str = ""
+    forwarder: ForwarderObserved | None = None
 
     @property
     def attached(self) -> bool:
         """True if the programs are attached to at least one device and to every one that is needed."""
+        if self.forwarder is not None:
+            return not self.problem and self.forwarder.healthy
         found = self.devices.values()
         return not self.problem and any(d.attached for d in found) and all(d.attached for d in found if d.needed)
 
     @property
     def complete(self) -> bool:
-        """True if the programs are attached to every device."""
+        """True if nothing is left to be attached."""
+        if self.forwarder is not None:
+            return True
         return self.attached and all(device.attached for device in self.devices.values())
 
 

@@ -21,23 +21,20 @@ from announcer.model.errors import BugError, TargetError
 from announcer.record.recorder import Recorder
 from announcer.run.agent import Agent
 from announcer.run.feed import Feed, open_source
+from announcer.run.forwarding import Forwarding, ForwardingError, open_forwarding
 from announcer.run.health_ports import HealthPorts
 from announcer.run.settings import AgentSettings
 from announcer.run.sight import SightMaker
-from announcer.run.tracer import DatapathTracer
 from announcer.run.wiring import Hands
 from announcer.status.endpoint import Endpoint
 from announcer.status.http import ListenError, listen
 from bgpd.client import SpeakerClient
 from bgpd.spawn import ensure_speaker
-from datapath.hand import Datapath
 
 log = logging.getLogger(__name__)
 
 #: How often to look whether the speaker is still there.
 _SPEAKER_CHECK_SECONDS = 1.0
-#: How long to let changes of routes and devices gather.
-_DEVICE_PAUSE_SECONDS = 0.1
 #: How often to look whether a planned exit has drained the node.
 _DRAINED_CHECK_SECONDS = 0.05
 
@@ -49,21 +46,21 @@ class StartError(Exception):
 async def run_agent(settings: AgentSettings) -> None:
     """Run until SIGTERM or SIGINT. Raises :class:`StartError`."""
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _only_one(settings.state_dir), _open_datapath(settings) as datapath:
+    with _only_one(settings.state_dir), _open(settings) as forwarding:
         client = SpeakerClient(settings.speaker_socket)
         recorder = Recorder(settings.record, settings.plan, limit=settings.record_bytes)
-        hands = Hands(datapath=datapath, bgp=client)
+        hands = Hands(datapath=forwarding.hand, bgp=client)
         agent = Agent(hands, settings.node_name, settings=settings.plan, recorder=recorder)
         feed = Feed(settings, agent, open_source(settings))
-        looks = SightMaker(agent, feed, datapath)
+        looks = SightMaker(agent, feed, forwarding.counters)
         counted = (agent.latency.registry, agent.repairs.registry)
-        endpoint = Endpoint(looks.look, DatapathTracer(datapath, looks.look), counted)
+        endpoint = Endpoint(looks.look, forwarding.tracer(looks.look), counted)
         async with _serving(settings, endpoint):
             await _run_until_signal(
                 functools.partial(_leave, settings, agent, feed),
                 agent.loop(), feed.follow(), _follow_speaker(client, agent), _keep_speaker(settings, agent),
                 _answer_health_checks(settings, agent, looks), _write_events(settings, looks),
-                _follow_devices(datapath, agent),
+                forwarding.follow(agent),
             )  # fmt: skip
         await client.close()
         recorder.close()
@@ -84,16 +81,13 @@ def _only_one(state_dir: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open_datapath(settings: AgentSettings) -> Iterator[Datapath]:
-    datapath = Datapath(bpffs=settings.bpffs, devices=settings.devices)
-    try:
-        datapath.open()
-    except TargetError as error:
-        raise StartError(f"datapath: {error}") from error
-    try:
-        yield datapath
-    finally:
-        datapath.close()
+def _open(settings: AgentSettings) -> Iterator[Forwarding]:
+    with contextlib.ExitStack() as stack:
+        try:
+            forwarding = stack.enter_context(open_forwarding(settings))
+        except ForwardingError as error:
+            raise StartError(str(error)) from error
+        yield forwarding
 
 
 @contextlib.asynccontextmanager
@@ -161,30 +155,6 @@ async def _follow_speaker(client: SpeakerClient, agent: Agent) -> None:
         await client.changed.wait()
         client.changed.clear()
         agent.wake()
-
-
-async def _follow_devices(datapath: Datapath, agent: Agent) -> None:
-    """Have a round soon after routes or devices have changed, but not for every one of many changes."""
-    changed = asyncio.Event()
-    seen = datapath.generation()
-
-    def look() -> None:
-        nonlocal seen
-        now = datapath.generation()
-        if now != seen:
-            seen = now
-            changed.set()
-
-    loop = asyncio.get_running_loop()
-    loop.add_reader(datapath.news, look)
-    try:
-        while True:
-            await changed.wait()
-            changed.clear()
-            agent.wake()
-            await asyncio.sleep(_DEVICE_PAUSE_SECONDS)
-    finally:
-        loop.remove_reader(datapath.news)
 
 
 async def _answer_health_checks(settings: AgentSettings, agent: Agent, looks: SightMaker) -> None:

@@ -16,6 +16,8 @@ from announcer.snapshot import DEFAULT_NAMESPACE
 DEFAULT_STATE_DIR = Path("/run/lockstep")
 #: Where programs, maps and links are pinned.
 DEFAULT_BPFFS = Path("/sys/fs/bpf/lockstep")
+#: Where kube-proxy answers about its health, by default.
+DEFAULT_KUBE_PROXY_HEALTH = "http://127.0.0.1:10256/healthz"
 #: Where the status endpoint listens besides its Unix socket.
 DEFAULT_STATUS_LISTEN = "127.0.0.1:9797"
 
@@ -27,6 +29,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     names the ConfigMap there. ``config_file`` None: the ConfigMap ``bgp-config`` of the source. ``devices`` None:
     found by route.
     ``status_listen``, ``metrics_listen``: ``unix:PATH`` or ``ADDRESS:PORT``; the second answers what anybody may know.
+    ``kube_proxy_health``: kube-proxy forwards, and says there how it is; None: our own programs do.
     ``spawn_speaker``: start a speaker if none answers. ``health_check_node_ports``: answer on the
     ``healthCheckNodePort`` of Services. ``drain_on_exit``: how many seconds SIGTERM may take to drain the node first;
     None: it ends the agent alone. ``record``: where to record everything that is seen and decided, in two files of
@@ -43,6 +46,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...] | None = None
     status_listen: tuple[str, ...] = ()
     metrics_listen: tuple[str, ...] = ()
+    kube_proxy_health: str | None = None
     spawn_speaker: bool = True
     health_check_node_ports: bool = True
     drain_on_exit: float | None = None

@@ -127,3 +127,8 @@ def _datapath(sight: Sight) -> Iterator[Metric]:
     for device in sight.observed.datapath.devices.values():
         attached.add_metric([device.name, device.hook or ""], float(device.attached))
     yield from (packets, used, limit, attached)
+    forwarder = sight.observed.datapath.forwarder
+    if forwarder is not None:
+        up = GaugeMetricFamily("lockstep_forwarder_up", "1 if who forwards in our place is healthy", labels=["name"])
+        up.add_metric([forwarder.name], float(forwarder.healthy))
+        yield up

@@ -54,6 +54,9 @@ def _problems(seen: dict[str, Any]) -> str:
     found = errors + seen["sources"]["problems"]
     if seen["datapath"]["problem"]:
         found.append(seen["datapath"]["problem"])
+    forwarder = seen["datapath"]["forwarder"]
+    if forwarder is not None and forwarder["problem"]:
+        found.append(f"{forwarder['name']}: {forwarder['problem']}")
     return "".join(f"<p class=bad><code>{escape(text)}</code></p>" for text in found)
 
 

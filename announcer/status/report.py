@@ -207,6 +207,8 @@ def _datapath(sight: Sight) -> Json:
     seen = sight.observed.datapath
     backends = {backend for frontend in seen.frontends.values() for backend in frontend.backends}
     return {
+        "forwarded_by": seen.forwarder.name if seen.forwarder is not None else "lockstep",
+        "forwarder": _forwarder(sight),
         "devices": [
             {
                 "name": device.name,
@@ -223,6 +225,16 @@ def _datapath(sight: Sight) -> Json:
         "packets": dict(sight.counters),
         "problem": seen.problem or None,
     }
+
+
+def _forwarder(sight: Sight) -> Json | None:
+    """Who forwards if not our programs, and how it says that it is."""
+    found = sight.observed.datapath.forwarder
+    if found is None:
+        return None
+    age = round(max(0.0, sight.now - found.asked), 3) if found.asked else None
+    return {"name": found.name, "url": found.url, "healthy": found.healthy, "problem": found.problem or None,
+            "asked_seconds_ago": age}  # fmt: skip
 
 
 def _consistency(sight: Sight) -> Json:

@@ -77,6 +77,9 @@ def route_reason(sight: Sight, peer_name: str, nlri: IPNetwork) -> tuple[Reason 
         return Reason.PEER_NOT_ESTABLISHED, "given to the engine, not sent yet"
     wish = sight.desired.rib.get(peer_name, {}).get(nlri)
     if wish is not None and wish.is_aggregate and nlri not in sight.observed.datapath.guards:
+        forwarder = sight.observed.datapath.forwarder
+        if forwarder is not None:
+            return Reason.NOT_PROVEN, f"{forwarder.name} drops no packets to addresses of the aggregate that are no VIP"
         return Reason.NOT_PROVEN, "packets to addresses of the aggregate that are no VIP are not dropped yet"
     return Reason.NOT_PROVEN, "not announced yet"
 
@@ -98,7 +101,9 @@ def _why_not(sight: Sight, vip: IPAddress) -> tuple[Reason, str]:
         return Reason.DATAPATH_ERROR, sight.observed.datapath.problem
     proof = sight.observed.proofs.get(vip)
     if proof is None:
-        return Reason.NOT_PROVEN, "no proof was made yet"
+        forwarder = sight.observed.datapath.forwarder
+        waits = f"; {forwarder.name} is given time for its rules" if forwarder is not None and forwarder.healthy else ""
+        return Reason.NOT_PROVEN, f"no proof was made yet{waits}"
     if not proof.ok:
         return Reason.NOT_PROVEN, proof.problem
     until = held_until(sight.observed, vip)

@@ -28,9 +28,9 @@ def _rights(group: str, resource: str, verbs: str, namespace: str = "*", name: s
 ALLOWED: dict[str, set[Right]] = {
     "agent": {
         *_rights("", "nodes", "list watch"),
-        *_rights("", "services", "list watch"),
+        *_rights("", "services", "get list watch"),
         *_rights("discovery.k8s.io", "endpointslices", "list watch"),
-        *_rights("", "events", "create patch"),
+        *_rights("", "events", "create"),
         *_rights("", "configmaps", "list watch", NAMESPACE, "bgp-config"),
         *_rights("", "secrets", "list watch", NAMESPACE, "bgp-password"),
     },
@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[Right]] = {
         *_rights("", "nodes", "list watch"),
         *_rights("", "services", "list watch"),
         *_rights("", "services/status", "patch"),
-        *_rights("", "events", "create patch"),
+        *_rights("", "events", "create"),
         *_rights("", "configmaps", "list watch", NAMESPACE, "bgp-config"),
         *_rights("coordination.k8s.io", "leases", "create", NAMESPACE),
         *_rights("coordination.k8s.io", "leases", "get update", NAMESPACE, "lockstep-allocator"),

@@ -39,6 +39,7 @@ def test_every_preset_renders(preset: str) -> None:
     [
         ({"agnet": {}}, "agnet"),
         ({"agent": {"statusListen": "0.0.0.0:9797"}}, "statusListen"),
+        ({"agent": {"kubeProxyHealth": "127.0.0.1:10256"}}, "kubeProxyHealth"),
         ({"agent": {"capabilities": ["ALL"]}}, "capabilities"),
         ({"agent": {"metricsPort": 70000}}, "metricsPort"),
         ({"agent": {"extraArgs": ["; rm -rf /"]}}, "extraArgs"),
@@ -61,7 +62,9 @@ def test_wrong_values_are_refused(values: Values, place: str) -> None:
 
 @pytest.mark.parametrize("preset", EVERY_PRESET)
 def test_pods_are_allowed_as_little_as_they_need(preset: str) -> None:
-    wanted: dict[str, list[str] | None] = {"agent": ["BPF", "NET_ADMIN", "PERFMON"], "speaker": None, "allocator": None}
+    # Who loads nothing needs nothing.
+    agent = None if preset == "keep-kube-proxy" else ["BPF", "NET_ADMIN", "PERFMON"]
+    wanted: dict[str, list[str] | None] = {"agent": agent, "speaker": None, "allocator": None}
     for component, pod in pods(template(preset=preset)).items():
         (container,) = pod["containers"]
         security = container["securityContext"]
@@ -77,6 +80,17 @@ def test_pods_are_allowed_as_little_as_they_need(preset: str) -> None:
     allocator = pods(template(preset=preset))["allocator"]
     assert allocator["securityContext"]["runAsNonRoot"] is True
     assert not [volume for volume in allocator["volumes"] if "hostPath" in volume]
+
+
+def test_where_kube_proxy_forwards_there_are_no_programs() -> None:
+    """Whatever the capabilities are said to be: what is not used is not given."""
+    found = pods(template(preset="keep-kube-proxy", values={"agent": {"capabilities": ["BPF"]}}))["agent"]
+    (container,) = found["containers"]
+    assert {"--no-datapath", "--kube-proxy-health=http://127.0.0.1:10256/healthz"} <= set(container["args"])
+    assert "add" not in container["securityContext"]["capabilities"]
+    assert "bpffs" not in {item["name"] for item in (*found["volumes"], *container["volumeMounts"])}
+    ours = pods(template())["agent"]["containers"][0]
+    assert "--no-datapath" not in ours["args"]
 
 
 def test_agent_and_speaker_meet_in_one_folder() -> None:

@@ -251,7 +251,7 @@ def test_a_long_look_is_not_repeated_at_once(node: Node) -> None:
 
 @pytest.mark.root
 def test_the_agent_is_woken_by_a_change(node: Node) -> None:
-    from announcer.run.main import _follow_devices
+    from announcer.run.forwarding import ByPrograms
 
     class Woken:
         def __init__(self) -> None:
@@ -262,7 +262,7 @@ def test_the_agent_is_woken_by_a_change(node: Node) -> None:
 
     async def scenario() -> None:
         datapath, woken = node.datapath(), Woken()
-        following = asyncio.ensure_future(_follow_devices(datapath, woken))  # type: ignore[arg-type]
+        following = asyncio.ensure_future(ByPrograms(datapath).follow(woken))  # type: ignore[arg-type]
         await asyncio.sleep(0)
         node.ip("route add 198.18.0.0/15 dev eth0")
         await asyncio.wait_for(woken.event.wait(), 10)

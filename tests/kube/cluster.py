@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tests.chart.applied import apply, make_namespace
+from tests.chart.helm import NAMESPACE, template
 from tests.kube import objects
 from tests.kube.api import Api, Manifest
 from tests.kube.relay import Relay, listen_in
@@ -32,17 +34,9 @@ address-pools:
     addresses: [203.0.113.0/28]
 """
 
-#: What an agent may do, and no more.
-AGENT_RULES = (
-    {"apiGroups": [""], "resources": ["nodes", "services"], "verbs": ["get", "list", "watch"]},
-    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
-)
-AGENT_NAMES = (
-    {"resources": ["configmaps"], "resourceNames": ["bgp-config"]},
-    {"resources": ["secrets"], "resourceNames": ["bgp-auth"]},
-)
-_RBAC = "rbac.authorization.k8s.io"
+#: The chart, with the ConfigMap where the agent looks by default.
+_RELEASE = {"bgpConfig": {"create": False, "namespace": "kube-system", "secrets": ["bgp-auth"]}}
+_ACCOUNTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 
 
 class KubeCluster:
@@ -114,24 +108,9 @@ def kube_cluster(server: KubeServer) -> Iterator[KubeCluster]:
 
 
 def agent_token(server: KubeServer) -> str:
-    """A token of a ServiceAccount that may do what an agent needs."""
-    api, name, namespace = server.admin, "agent", "kube-system"
-    api.ensure(objects.service_account(name))
-    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]
-    for kind, rules, place in (
-        ("ClusterRole", list(AGENT_RULES), {}),
-        ("Role", [{"apiGroups": [""], "verbs": ["get", "list", "watch"], **one} for one in AGENT_NAMES],
-         {"namespace": namespace}),
-    ):  # fmt: skip
-        version = {"apiVersion": f"{_RBAC}/v1"}
-        api.ensure({**version, "kind": kind, "metadata": {"name": name, **place}, "rules": rules})
-        api.ensure(
-            {
-                **version,
-                "kind": f"{kind}Binding",
-                "metadata": {"name": name, **place},
-                "subjects": subjects,
-                "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": name},
-            }
-        )
-    return api.token(namespace, name)
+    """A token that may do what the chart lets agents do, and no more. The allocator's account is there as well."""
+    make_namespace(server)
+    for item in template(values=_RELEASE):
+        if item["kind"] in _ACCOUNTS:
+            apply(server, item)
+    return server.admin.token(NAMESPACE, "lockstep-agent")

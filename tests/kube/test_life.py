@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.chart.allocators import AllocatorProcess
 from tests.e2e.cluster import frontends_in_kernel
 from tests.kube import objects
 from tests.kube.cluster import CONFIG, VIP, KubeCluster, kube_cluster
@@ -48,20 +50,34 @@ class Stopwatch:
         self.begin()
 
 
-def test_the_whole_life_of_a_service(cluster: KubeCluster, capsys: pytest.CaptureFixture[str]) -> None:
-    api, watch = cluster.api, Stopwatch()
+def test_the_whole_life_of_a_service(cluster: KubeCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Agents and the allocator have the rights that the chart gives them, and no more."""
+    watch = Stopwatch()
+    allocator = AllocatorProcess(cluster.server, tmp_path, "a", "--config-map=kube-system/bgp-config")
+    try:
+        _live(cluster, watch, allocator)
+    finally:
+        allocator.stop()
+    with capsys.disabled():
+        print("\nlife of a Service, by a real API server:", *watch.lines, sep="\n")
+
+
+def _live(cluster: KubeCluster, watch: Stopwatch, allocator: AllocatorProcess) -> None:
+    api = cluster.api
     n1, n2 = cluster.lab.nodes
     cluster.server.start_controllers()
 
-    api.create(objects.service("web"))
+    api.create(objects.service("web", annotations={"metallb.universe.tf/loadBalancerIPs": VIP}))
     for agent in cluster.agents:
         until(lambda agent=agent: agent.explain("default/web").get("reason") == "noIPAllocated", "no address yet", 20)  # type: ignore[misc]
     watch.took("Service created -> both agents know that it has no address")
 
-    api.patch("Service", "default", "web", {"status": objects.status_of(VIP)}, "status")
+    allocator.start()
+    allocator.await_leading()
     until(lambda: {agent.vip(VIP).get("reason") for agent in cluster.agents} == {"noEndpoints"}, "no endpoints", 20)
-    watch.took("address allocated -> both agents withhold it: noEndpoints")
+    watch.took("allocator started -> leads, has allocated, and both agents withhold it: noEndpoints")
     assert not cluster.hops()
+    assert api.get("Service", "default", "web")["status"]["loadBalancer"] == objects.status_of(VIP)["loadBalancer"]
 
     watch.begin()
     for node in cluster.lab.nodes:
@@ -91,6 +107,21 @@ def test_the_whole_life_of_a_service(cluster: KubeCluster, capsys: pytest.Captur
     cluster.await_hops(cluster.addresses, "n1 is back")
     watch.took("lockstep undrain -> BIRD has both")
 
+    for what, drained, back in (
+        (
+            "label",
+            {"metadata": {"labels": {"lockstep/drain": "true"}}},
+            {"metadata": {"labels": {"lockstep/drain": None}}},
+        ),
+        ("taint", {"spec": {"taints": [{"key": "lockstep/drain", "effect": "NoSchedule"}]}}, {"spec": {"taints": []}}),
+    ):
+        api.patch("Node", "", "n1", drained)
+        cluster.await_hops(frozenset({n2.address}), f"n1 is drained by its {what}")
+        watch.took(f"{what} lockstep/drain on the Node n1 -> BIRD has only n2")
+        api.patch("Node", "", "n1", back)
+        cluster.await_hops(cluster.addresses, "n1 is back")
+        watch.took(f"{what} taken away -> BIRD has both")
+
     with RouteJournal(cluster.lab.router) as journal:
         for name in ("n1p2", "n2p1", "n2p2"):
             api.delete("Pod", "default", name)
@@ -108,8 +139,6 @@ def test_the_whole_life_of_a_service(cluster: KubeCluster, capsys: pytest.Captur
         until(lambda agent=agent: not frontends_in_kernel(agent), "nothing is left in the kernel", 30)  # type: ignore[misc]
     watch.took("-> drained, and nothing is left in the kernel of either node")
     assert all(agent.status()["consistency"]["violations"] == 0 for agent in cluster.agents)
-    with capsys.disabled():
-        print("\nlife of a Service, by a real API server:", *watch.lines, sep="\n")
 
 
 def test_while_the_api_server_is_away_routes_stay_and_an_agent_may_even_restart(cluster: KubeCluster) -> None:

@@ -52,7 +52,7 @@ test-kernels: root-only setup ## datapath tests in virtual machines (KERNELS="6.
 figures: root-only setup ## the promise in figures, as a table and in figures.json (DOCS=1 writes docs/figures.md)
 	@$(BIN)/python -m tests.figures $(if $(DOCS),--docs)
 
-bench: root-only setup ## what a packet costs, as a table and in bench.json
+bench: root-only setup ## what a packet costs, and a route, as a table and in bench.json
 	@$(BIN)/python -m tests.bench
 
 bench-kube: setup kube ## 10,000 Services with 100,000 endpoints in a real API server: first sync, memory, latency

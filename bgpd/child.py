@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bgpd.overlay import back_off_from_flapping, claim_only_what_is_kept, run_on_monotonic_time
+from bgpd.overlay import back_off_from_flapping, carry_bulks, claim_only_what_is_kept, run_on_monotonic_time
 
 _PR_SET_PDEATHSIG = 1
 
@@ -35,6 +35,7 @@ def main() -> None:
     run_on_monotonic_time()
     claim_only_what_is_kept(Path(sys.argv[2]))
     back_off_from_flapping()
+    carry_bulks()
     sys.argv = ["exabgp", *sys.argv[3:]]
     from exabgp.application.main import main as exabgp_main
 

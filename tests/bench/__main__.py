@@ -6,14 +6,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import packets
+from tests.bench import packets, routes
 from tests.bench.report import publish
 
 
 def main() -> int:
     """Run all benchmarks; the exit code says only whether they ran."""
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder:
-        rows = packets.bench(Path(folder))
+        rows = [*routes.bench(Path(folder)), *packets.bench(Path(folder))]
     publish(rows, Path("bench.json"), "R: the reference forwarder in the same round")
     return 0
 

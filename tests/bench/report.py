@@ -69,6 +69,29 @@ def row(
     )
 
 
+def figure(
+    name: str,
+    samples: Sequence[float],
+    unit: str,
+    *,
+    n: int | None = None,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> Row:
+    """The median of ``samples`` as it is. ``n``: how many measurements are behind them, if not one behind each."""
+    value = round(median(samples), 1)
+    met = [value <= at_most] if at_most is not None else [value >= at_least] if at_least is not None else [None]
+    return Row(
+        name=name,
+        value=value,
+        unit=unit,
+        spread=(round(min(samples), 1), round(max(samples), 1)),
+        n=len(samples) if n is None else n,
+        target=f"<= {at_most:g}" if at_most is not None else f">= {at_least:g}" if at_least is not None else None,
+        ok=met[0],
+    )
+
+
 def _ratio(samples: Sequence[float], reference: Sequence[float]) -> float:
     return median(one / other for one, other in zip(samples, reference, strict=True) if other > 0)
 

@@ -13,8 +13,8 @@ from announcer.model.lb import FrontendKey
 from announcer.model.net import Protocol
 from datapath import shim
 from datapath.settle import INGRESS
-from tests.bench import packets
-from tests.bench.report import publish, row
+from tests.bench import packets, routes
+from tests.bench.report import figure, publish, row
 from tests.bench.under_test import Forwarders
 from tests.datapath.node import NODE, Node, eventually, frontend, verify
 
@@ -25,6 +25,13 @@ def test_a_ratio_is_taken_round_by_round() -> None:
     assert made.ok is True
     assert row("x", [10.0], "ns", reference=[5.0], at_most=1.9).ok is False
     assert row("x", [10.0], "ns").ok is None
+
+
+def test_a_figure_is_held_to_its_target() -> None:
+    made = figure("x", [4.0, 6.0, 5.0], "routes/s", at_least=5)
+    assert (made.value, made.spread, made.n, made.target, made.ok) == (5.0, (4.0, 6.0), 3, ">= 5", True)
+    assert figure("x", [5.1], "ms", n=300, at_most=5).ok is False
+    assert (figure("x", [5.1], "MB").ok, figure("x", [5.1], "MB").target) == (None, None)
 
 
 def test_figures_have_the_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,3 +62,12 @@ def test_packets_are_checked_as_they_are_timed(node: Node, tmp_path: Path, monke
         packets.measure(wrong, ours, forwarders, to)
     with pytest.raises(AssertionError, match="no outer header"):
         packets.measure(packets.cases(1)[0], forwarders.nothing, forwarders, to)
+
+
+@pytest.mark.root
+def test_routes_are_counted_where_they_arrive(tmp_path: Path) -> None:
+    rows = {row.name: row for row in routes.bench(tmp_path, routes=300, rounds=2, changes=20)}
+    assert rows["bgp/300-routes-to-2-peers/announced"].n == 2 * 2
+    assert rows["bgp/change-to-update/p50"].n == 20
+    assert 0 < rows["bgp/change-to-update/p50"].value <= rows["bgp/change-to-update/p99"].value
+    assert all(row.value > 0 for row in rows.values())

@@ -135,9 +135,11 @@ class Rig:
         assert len(found) == 1, f"{len(found)} ExaBGP processes"
         return found[0]
 
-    def start_bird(self, router: int = 0, *, asn: int = 65000, local_asn: int = LOCAL_ASN, options: str = "") -> Bird:
+    def start_bird(
+        self, router: int = 0, *, asn: int = 65000, local_asn: int = LOCAL_ASN, options: str = "", debug: str = "all"
+    ) -> Bird:
         """Start a BIRD at address ``router``, ready for a session with the speaker as ``local_asn``."""
-        return Bird(self, router, asn, local_asn, options)
+        return Bird(self, router, asn, local_asn, options, debug)
 
     def capture(self, host: str = "") -> Capture:
         """Record the BGP traffic from now on; only with ``host``, an address, if it is given."""
@@ -212,7 +214,7 @@ async def _make_client(state_dir: Path) -> SpeakerClient:
 class Bird:
     """A BIRD 2 with one passive BGP neighbor: the speaker."""
 
-    def __init__(self, rig: Rig, router: int, asn: int, local_asn: int, options: str) -> None:
+    def __init__(self, rig: Rig, router: int, asn: int, local_asn: int, options: str, debug: str) -> None:
         self._rig = rig
         self._control = rig.folder / f"bird{router}.ctl"
         self._pid_file = rig.folder / f"bird{router}.pid"
@@ -221,7 +223,7 @@ class Bird:
         configuration.write_text(
             f'router id {address};\nlog "{rig.folder}/bird{router}.log" all;\nprotocol device {{}}\n'
             f"protocol bgp speaker {{\n local {address} as {asn};\n neighbor {SPEAKER_ADDRESS} as {local_asn};\n"
-            f" passive; debug all; strict bind;\n {options}\n ipv4 {{ import all; export none; }};\n}}\n"
+            f" passive; debug {debug}; strict bind;\n {options}\n ipv4 {{ import all; export none; }};\n}}\n"
         )
         rig.in_router(f"bird -c {configuration} -s {self._control} -P {self._pid_file}")
 
@@ -248,6 +250,16 @@ class Bird:
     def count(self) -> int:
         """How many routes it has."""
         return int(self.ask("show route count").splitlines()[1].split()[0])
+
+    def when(self, count: int) -> subprocess.Popen[str]:
+        """A process that prints the Unix time at which it has so many routes, give or take 50 ms, within two minutes.
+
+        It is one of its own, so that what this process does meanwhile does not delay it.
+        """
+        look = f"birdc -s {self._control} show route count | grep -q '^{count} of.*master4'"
+        script = f"until {look}; do sleep 0.05; done; date +%s.%N"
+        words = ["ip", "netns", "exec", self._rig.name + "r", "timeout", "120", "sh", "-c", script]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

@@ -7,7 +7,7 @@ ROUTER ?= bird
 KERNELS ?= 6.1
 export PYTHON
 
-.PHONY: help setup build kube demo test lint format test-unit test-kube test-root test-kernels figures bench bench-kube lock clean root-only
+.PHONY: help setup build kube demo test lint format test-unit test-kube test-root test-kernels figures bench bench-kube bench-watch lock clean root-only
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: root-only setup ## what a packet costs, and a route, as a table and in be
 
 bench-kube: setup kube ## 10,000 Services with 100,000 endpoints in a real API server: first sync, memory, latency
 	@$(BIN)/python -m tests.kube.bench
+
+bench-watch: setup kube ## what one agent's watches cost a real API server with 1,000 Nodes, in events and bytes
+	@$(BIN)/python -m tests.kube.watch_traffic
 
 lock: ## compile the locks again (UPGRADE=1 takes newer versions)
 	@scripts/lock.sh $(if $(UPGRADE),--upgrade)

@@ -86,8 +86,6 @@ def _run(server: KubeServer, services: int, endpoints: int, changes: int) -> Non
             rows.append((f"{name} p99", values[min(len(values) - 1, round(len(values) * 0.99))], "ms"))
         one = len(json.dumps({"type": "MODIFIED", "object": server.admin.get("EndpointSlice", "default", "svc-0-a")}))
         rows.append(("one change of a slice on the wire", one, "bytes"))
-        rows.append((f"the same for {NODES} nodes, at 10 changes a second", one * 8 * 10 * NODES / 1e6, "Mbit/s"))
-        rows.append(("watch events of that", 10.0 * NODES, "events/s"))
         for name, value, unit in rows:
             print(f"  {name:48} {value:10.1f} {unit}")
     finally:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from announcer.allocator.events import COMPONENT
 from tests.chart.helm import NAMESPACE
 from tests.kube.server import KubeServer
 from tests.lab.poll import until
@@ -120,8 +121,12 @@ def condition(kube: KubeServer, name: str) -> dict[str, Any]:
 
 
 def events(kube: KubeServer, name: str) -> list[tuple[str, str, str]]:
-    """Type, reason and message of what was said of a Service."""
-    found = kube.admin.items("Event", "default", fieldSelector=f"involvedObject.name={name}")
+    """Type, reason and message of what the allocator said of a Service.
+
+    A young API server has words of its own about cluster addresses that it repairs.
+    """
+    selector = f"involvedObject.name={name},source={COMPONENT}"
+    found = kube.admin.items("Event", "default", fieldSelector=selector)
     return [(item["type"], item["reason"], item["message"]) for item in found]
 
 

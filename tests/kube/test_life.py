@@ -191,7 +191,9 @@ def test_the_cluster_is_told_by_events(cluster: KubeCluster) -> None:
     api = cluster.api
 
     def told(name: str) -> list[tuple[str, str]]:
-        found = [one for one in api.items("Event") if one["involvedObject"]["name"] == name]
+        found = [
+            one for one in api.items("Event", fieldSelector="source=lockstep") if one["involvedObject"]["name"] == name
+        ]
         return [(one["type"], one["reason"]) for one in sorted(found, key=lambda one: one["lastTimestamp"])]
 
     api.create(objects.service("told", ingress=[VIP]))
@@ -200,7 +202,9 @@ def test_the_cluster_is_told_by_events(cluster: KubeCluster) -> None:
     until(lambda: ("Normal", "Announced") in told("told"), "that it is announced", 30)
     assert len(told("told")) == 2, "by one of the two nodes"
     uid = api.get("Service", "default", "told")["metadata"]["uid"]
-    events = [one for one in api.items("Event") if one["involvedObject"]["name"] == "told"]
+    events = [
+        one for one in api.items("Event", fieldSelector="source=lockstep") if one["involvedObject"]["name"] == "told"
+    ]
     assert {one["involvedObject"]["uid"] for one in events} == {uid}, "so that kubectl describe shows it"
     api.replace(objects.config_map(CONFIG + "nonsense: 1\n"))
     for name in ("n1", "n2"):

@@ -8,6 +8,9 @@ changes nothing if they are the same.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import resource
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,6 +19,8 @@ import msgspec
 from announcer.model.bgp import Neighbor, Password
 from announcer.model.observed import BgpObserved, Outcome
 from announcer.model.steps import ConfigureNeighbors
+
+_PR_SET_DUMPABLE = 4
 
 #: No password that can be configured: those have at least one character.
 HIDDEN = Password("")
@@ -58,9 +63,17 @@ def restore(observed: BgpObserved, configured: Mapping[str, Neighbor]) -> BgpObs
     return msgspec.structs.replace(observed, peers=peers)
 
 
-def dump_no_memory() -> None:
-    """Have the kernel leave all memory out of a core dump of this process and of those it starts (core(5)).
+def leave_no_core() -> None:
+    """Have this process leave no core dump, whatever the system does with one (core(5)).
 
-    Raises OSError if the kernel cannot.
+    No other process of its user may read its memory either (prctl(2), PR_SET_DUMPABLE). That ends at exec, and ExaBGP
+    must do without, because the speaker looks up its sockets in ``/proc``. What is inherited is enough for it: no core
+    file, and nothing of its memory in a core that the system gives to a program. Raises OSError if the kernel cannot.
     """
+    # In this order: without the mark, /proc/self is root's.
     Path("/proc/self/coredump_filter").write_text("0")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno), "prctl(PR_SET_DUMPABLE)")

@@ -27,7 +27,7 @@ from bgpd.core import Core
 from bgpd.hand import Hand
 from bgpd.link import Cause, Link, now
 from bgpd.receipts import Receipts
-from bgpd.secrecy import dump_no_memory
+from bgpd.secrecy import leave_no_core
 from bgpd.server import Server, remove_socket
 from bgpd.settings import SpeakerSettings
 from bgpd.watch import LOOK_SECONDS, Watch
@@ -171,7 +171,7 @@ async def run_speaker(settings: SpeakerSettings) -> int:
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     set_up_log(settings.log_file)
     try:
-        dump_no_memory()
+        leave_no_core()
     except OSError as error:
         log.warning("a core dump of this process would hold passwords: %s", error)
     try:

@@ -78,6 +78,7 @@ def allocate(
     from announcer.allocator.run import Allocator
     from announcer.allocator.settings import AllocatorSettings
     from announcer.logs import set_up_logging
+    from announcer.run.privacy import keep_memory_private
     from announcer.status.http import ListenError
 
     settings = AllocatorSettings(
@@ -91,6 +92,7 @@ def allocate(
         metrics_aliases=metrics_aliases,
     )
     set_up_logging()
+    keep_memory_private()
     try:
         asyncio.run(Allocator(settings).run())
     except ListenError as error:

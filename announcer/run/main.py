@@ -23,6 +23,7 @@ from announcer.run.agent import Agent
 from announcer.run.feed import Feed, open_source
 from announcer.run.forwarding import Forwarding, ForwardingError, open_forwarding
 from announcer.run.health_ports import HealthPorts
+from announcer.run.privacy import keep_memory_private
 from announcer.run.settings import AgentSettings
 from announcer.run.sight import SightMaker
 from announcer.run.wiring import Hands
@@ -45,6 +46,8 @@ class StartError(Exception):
 
 async def run_agent(settings: AgentSettings) -> None:
     """Run until SIGTERM or SIGINT. Raises :class:`StartError`."""
+    os.umask(0o077)  # what is written is for this user only
+    keep_memory_private()
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_one(settings.state_dir), _open(settings) as forwarding:
         client = SpeakerClient(settings.speaker_socket)

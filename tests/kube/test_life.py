@@ -181,6 +181,7 @@ def test_a_password_from_a_secret_reaches_the_session(cluster: KubeCluster) -> N
     for agent in cluster.agents:
         assert "canary-3187" not in agent.log.read_text()
         assert "canary-3187" not in str(agent.status())
+    assert "canary-3187" not in str(cluster.api.items("Event"))
     cluster.api.replace(objects.config_map(CONFIG))
     cidrs = {node.pod_cidr for node in cluster.lab.nodes}
     until(lambda: cidrs <= set(cluster.lab.router.fib()), "without a password the router takes them again", 60)

@@ -16,8 +16,55 @@ from announcer.config.walk import At, Fields, Keys
 KEYS = Keys(served=("aggregation-length", "aggregation-length-v6", *ATTRIBUTE_KEYS, "node-selectors"))
 _LENGTH_KEYS = {4: "aggregation-length", 6: "aggregation-length-v6"}
 
-#: Who makes the prefixes of one IP version and length.
-_Makers = dict[tuple[int, int], list[tuple[At, Advertisement]]]
+
+class _Makers:
+    """Who makes the prefixes of one IP version and length: in the order of the file, and for which peers."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._for_all: int | None = None
+        self._for_peer: dict[str, int] = {}
+        self._places: list[At] = []
+
+    def add(self, at: At, peers: tuple[str, ...]) -> At | None:
+        """Take one more, and return the first one before it that makes the same for a peer of it (none named: all)."""
+        before = [self._first] if not peers else [self._for_all, *map(self._for_peer.get, peers)]
+        number = len(self._places)
+        self._places.append(at)
+        if self._first is None:
+            self._first = number
+        if not peers and self._for_all is None:
+            self._for_all = number
+        for peer in peers:
+            self._for_peer.setdefault(peer, number)
+        found = min((one for one in before if one is not None), default=None)
+        return None if found is None else self._places[found]
+
+
+class _Room:
+    """The ranges of a pool: how wide an aggregate of one IP version may be."""
+
+    def __init__(self, ranges: Sequence[PlacedRange]) -> None:
+        """The lengths are worked out once, for any number of advertisements."""
+        self._lengths = [(placed, shortest_prefix(placed.item)) for placed in ranges]
+        self.families: set[int] = {placed.item.first.version for placed in ranges}
+        self._least: dict[int, int] = {
+            version: max(length for placed, length in self._lengths if placed.item.first.version == version)
+            for version in self.families
+        }
+
+    def refuse_too_wide(self, at: At, version: int, length: int) -> None:
+        """Record it if prefixes of this length hold more than the pool."""
+        if length >= self._least.get(version, 0):
+            return
+        placed, shortest = next(
+            found for found in self._lengths if found[0].item.first.version == version and length < found[1]
+        )
+        at.wrong(
+            f"/{length} is wider than the addresses in line {placed.at.node.line} (/{shortest}): "
+            "the route would draw traffic for addresses that are not in the pool",
+            f"it must be at least {self._least[version]}",
+        )
 
 
 def read_advertisements(at: At | None, ranges: Sequence[PlacedRange], known: Known) -> tuple[Advertisement, ...]:
@@ -31,27 +78,27 @@ def read_advertisements(at: At | None, ranges: Sequence[PlacedRange], known: Kno
     """
     if at is None:
         return (Advertisement(),)
-    families: set[int] = {placed.item.first.version for placed in ranges}
-    makers: _Makers = {}
+    room = _Room(ranges)
+    makers: dict[tuple[int, int], _Makers] = {}
     found = []
     for item in at.items("advertisements"):
         fields = item.fields(KEYS)
         if fields is None:
             continue
-        advertisement = _advertisement(fields, ranges, known)
-        _refuse_same_prefix(item, advertisement, families, makers)
+        advertisement = _advertisement(fields, room, known)
+        _refuse_same_prefix(item, advertisement, room.families, makers)
         found.append(advertisement)
     return tuple(found) or (Advertisement(),)
 
 
-def _advertisement(fields: Fields, ranges: Sequence[PlacedRange], known: Known) -> Advertisement:
+def _advertisement(fields: Fields, room: _Room, known: Known) -> Advertisement:
     lengths = {}
     for version, full in ((4, 32), (6, 128)):
         key = _LENGTH_KEYS[version]
         lengths[version] = fields.read(key, whole(0, full, full), full)
         at = fields.at(key)
         if at is not None:
-            _refuse_too_wide(at, lengths[version], [one for one in ranges if one.item.first.version == version])
+            room.refuse_too_wide(at, version, lengths[version])
     return msgspec.structs.replace(
         read_attributes(fields, known),
         aggregation_length=lengths[4],
@@ -60,30 +107,14 @@ def _advertisement(fields: Fields, ranges: Sequence[PlacedRange], known: Known) 
     )
 
 
-def _refuse_too_wide(at: At, length: int, ranges: Sequence[PlacedRange]) -> None:
-    for placed in ranges:
-        shortest = shortest_prefix(placed.item)
-        if length < shortest:
-            at.wrong(
-                f"/{length} is wider than the addresses in line {placed.at.node.line} (/{shortest}): "
-                "the route would draw traffic for addresses that are not in the pool",
-                f"it must be at least {shortest}",
-            )
-            return
-
-
-def _refuse_same_prefix(at: At, advertisement: Advertisement, families: set[int], makers: _Makers) -> None:
+def _refuse_same_prefix(
+    at: At, advertisement: Advertisement, families: set[int], makers: dict[tuple[int, int], _Makers]
+) -> None:
     for version in sorted(families):
         length = advertisement.length(version)
-        same = makers.setdefault((version, length), [])
-        first = next((maker for maker, other in same if _share_a_peer(advertisement, other)), None)
-        same.append((at, advertisement))
+        first = makers.setdefault((version, length), _Makers()).add(at, advertisement.peers)
         if first is not None:
             where = f"item {first.path[-1]} of this list, line {first.node.line}"
             problem = f"makes the same IPv{version} prefixes (/{length}) as {where}, for the same peers"
             at.wrong(problem, f"remove one, or give them different {_LENGTH_KEYS[version]}, or peers of their own each")
             return
-
-
-def _share_a_peer(one: Advertisement, other: Advertisement) -> bool:
-    return not one.peers or not other.peers or not set(one.peers).isdisjoint(other.peers)

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-from announcer.config.parse import MAX_BYTES, ParseResult, parse, read_yaml, refused
+from announcer.config.parse import MAX_BYTES, ParseResult, parse, parse_reading, read_yaml, refused
 from announcer.model.errors import ConfigProblem
 from announcer.model.objects import ConfigMap
 from announcer.yamltree import (
     Node,
+    Reading,
     YamlList,
     YamlMap,
     YamlText,
@@ -32,10 +33,12 @@ class Extracted(msgspec.Struct, frozen=True, kw_only=True):
     """The text of a bgp-config and where it stood in ``file``.
 
     ``text`` None: there is none, see ``problems``. ``line_offset`` and ``column_offset`` lead from a place in the text
-    to the place in the file. ``exact`` False: they do not; the value begins in line ``line_offset + 1``.
+    to the place in the file. ``exact`` False: they do not; the value begins in line ``line_offset + 1``. ``reading``:
+    the YAML of the text if it was read on the way, since to read a large file takes most of a second.
     """
 
     text: str | None = None
+    reading: Reading | None = None
     file: str = ""
     line_offset: int = 0
     column_offset: int = 0
@@ -48,6 +51,8 @@ def load(data: str | bytes, file: str = "") -> ParseResult:
     found = extract(data, file)
     if found.text is None:
         return refused(found.problems)
+    if found.reading is not None:
+        return parse_reading(found.reading, file)
     if found.exact:
         return parse(found.text, file=file, line_offset=found.line_offset, column_offset=found.column_offset)
     return _inexact(parse(found.text, file=file), found.line_offset + 1)
@@ -71,7 +76,7 @@ def extract(data: str | bytes, file: str = "") -> Extracted:
     reading = read_yaml(text, file)
     objects = [found for document in reading.documents for found in _objects(document.root)]
     if not objects:
-        return Extracted(text=text, file=file)
+        return Extracted(text=text, reading=reading, file=file)
     if reading.problems:
         return Extracted(file=file, problems=reading.problems)
     maps = [found for found in objects if _kind(found) == "ConfigMap"]

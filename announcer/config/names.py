@@ -49,10 +49,10 @@ class PeerNames:
 
     def __init__(self, peers: Sequence[PeerConfig], *, complete: bool = True) -> None:
         self._complete = complete
-        self._names: dict[str, tuple[str, ...]] = {}
+        at: dict[str, list[str]] = {}
         for peer in peers:
-            address = str(peer.address)
-            self._names[address] = (*self._names.get(address, ()), peer.name)
+            at.setdefault(str(peer.address), []).append(peer.name)
+        self._names = {address: tuple(names) for address, names in at.items()}
         self._names |= {peer.name: (peer.name,) for peer in peers}
 
     def read(self, node: Node) -> tuple[str, ...]:

@@ -65,7 +65,11 @@ def _parse(data: str | bytes, file: str) -> ParseResult:
     text = decode_text(data, file=file, limit=MAX_BYTES)
     if isinstance(text, ConfigProblem):
         return refused([text])
-    reading = read_yaml(text, file)
+    return parse_reading(read_yaml(text, file), file)
+
+
+def parse_reading(reading: Reading, file: str) -> ParseResult:
+    """The same for YAML that was read already, by :func:`read_yaml`."""
     secrets = secret_values(reading.documents[0].root) if reading.documents else frozenset()
     problems = Problems(file, secrets)
     problems.found.extend(reading.problems)

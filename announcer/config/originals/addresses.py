@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 
 import msgspec
@@ -64,6 +65,7 @@ def _ipv6(dialect: Dialect) -> str:
     return f"{dialect} could not announce IPv6: the addresses were given to Services but not routed{busy}"
 
 
+@functools.lru_cache(4096)
 def _range(word: str) -> Range | None:
     if "/" in word:
         try:
@@ -74,8 +76,9 @@ def _range(word: str) -> Range | None:
     first, last = _ends(word)
     if first is None or last is None or first.version != last.version or int(first) > int(last):
         return None
-    longest = max(network.prefixlen for network in ipaddress.summarize_address_range(first, last))
-    return Range(first, last, longest)
+    # The smallest of the prefixes lies at one of the ends: no end is better aligned than its prefix.
+    ends = int(first) | int(last) + 1
+    return Range(first, last, first.max_prefixlen - (ends & -ends).bit_length() + 1)
 
 
 def _ends(word: str) -> tuple[IPAddress | None, IPAddress | None]:

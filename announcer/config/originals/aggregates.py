@@ -20,9 +20,12 @@ def inspect_aggregates(pools: list[Here], ranges: list[list[Range]], dialect: Di
     """
     makers: dict[IPNetwork, tuple[int, str]] = {}
     for index, (pool, own) in enumerate(zip(pools, ranges, strict=True)):
+        done: set[tuple[int, int]] = set()
         for at in list(pool.items("bgp-advertisements")) or [pool]:
+            if notes.full:
+                return
             attributes = "" if at is pool else _attributes(at)
-            for prefix in _edges(at, own):
+            for prefix in _edges(at, own, done):
                 other, theirs = makers.setdefault(prefix, (index, attributes))
                 if other != index and theirs != attributes:
                     name = f"address-pools[{pools[other].path[-1]}]"
@@ -34,14 +37,18 @@ def inspect_aggregates(pools: list[Here], ranges: list[list[Range]], dialect: Di
                     break
 
 
-def _edges(at: Here, ranges: list[Range]) -> Iterator[IPNetwork]:
-    for found in ranges:
-        key, full = _LENGTH_KEYS[found.first.version]
+def _edges(at: Here, ranges: list[Range], done: set[tuple[int, int]]) -> Iterator[IPNetwork]:
+    """The prefixes of one advertisement that hold an end of a range; none if another one of the pool makes them too."""
+    for version, (key, full) in _LENGTH_KEYS.items():
         word = at.text(key) or str(full)
-        length = int(word) if word.isdecimal() and len(word) < 4 else full + 1
-        if length < full:
-            yield aggregate(found.first, length)
-            yield aggregate(found.last, length)
+        length = int(word) if word.isdecimal() and len(word) < 4 else full
+        if length >= full or (version, length) in done:
+            continue
+        done.add((version, length))
+        for found in ranges:
+            if found.first.version == version:
+                yield aggregate(found.first, length)
+                yield aggregate(found.last, length)
 
 
 def _attributes(at: Here) -> str:

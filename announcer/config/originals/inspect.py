@@ -21,10 +21,13 @@ def inspect(data: str | bytes, dialect: Dialect) -> tuple[Remark, ...]:
     none is quoted.
     """
     found = extract(data)
-    text = decode_text(found.text, file="", limit=MAX_BYTES) if found.text is not None else None
-    if text is None or isinstance(text, ConfigProblem):
-        return ()
-    documents = read_yaml(text, "").documents
+    reading = found.reading
+    if reading is None:
+        text = decode_text(found.text, file="", limit=MAX_BYTES) if found.text is not None else None
+        if text is None or isinstance(text, ConfigProblem):
+            return ()
+        reading = read_yaml(text, "")
+    documents = reading.documents
     if not documents:
         return ()
     notes = Notes()

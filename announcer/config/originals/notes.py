@@ -26,9 +26,14 @@ class Notes:
     def __init__(self) -> None:
         self.found: list[Remark] = []
 
+    @property
+    def full(self) -> bool:
+        """True when looking on is pointless."""
+        return len(self.found) >= MAX_REMARKS
+
     def add(self, here: Here, text: str) -> None:
         """Remark ``text`` about a place, up to the limit."""
-        if text and len(self.found) < MAX_REMARKS:
+        if text and not self.full:
             self.found.append(Remark(line=here.node.line, path=path_text(here.path), text=text))
 
 

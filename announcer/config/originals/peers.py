@@ -27,6 +27,8 @@ def inspect_peers(root: Here, dialect: Dialect, notes: Notes) -> None:
         f"{dialect} {native}did not enforce the hold time: a dead peer was only noticed by TCP; Lockstep does",
     )
     for peer in peers:
+        if notes.full:
+            return
         _keys(peer, dialect, notes)
         _password(peer, dialect, notes)
         _distance(peer, dialect, notes)

@@ -18,6 +18,8 @@ def inspect_pools(root: Here, dialect: Dialect, notes: Notes) -> None:
     pools = [pool for pool in root.items("address-pools") if isinstance(pool.node, YamlMap)]
     ranges: list[list[Range]] = []
     for pool in pools:
+        if notes.full:
+            return
         for key in pool.each_key():
             notes.add(key, unknown_key(dialect, "pool", key.text()))
         _protocol(pool, dialect, notes)
@@ -30,8 +32,9 @@ def inspect_pools(root: Here, dialect: Dialect, notes: Notes) -> None:
                 _origin(one, dialect, notes)
             if internal:
                 _local_pref(one, dialect, notes)
+        longest = max((found.longest for found in ranges[-1] if found.first.version == 4), default=0)
         for one in advertisements:
-            _advertisement(one, ranges[-1], aliases, dialect, notes)
+            _advertisement(one, longest, aliases, dialect, notes)
         _repeated(advertisements, dialect, notes)
     inspect_aggregates(pools, ranges, dialect, notes)
 
@@ -65,17 +68,15 @@ def _origin(at: Here, dialect: Dialect, notes: Notes) -> None:
         notes.add(at.without("origin"), f"{dialect}{native} {text}")
 
 
-def _advertisement(at: Here, ranges: list[Range], aliases: set[str], dialect: Dialect, notes: Notes) -> None:
+def _advertisement(at: Here, longest: int, aliases: set[str], dialect: Dialect, notes: Notes) -> None:
     for key in at.each_key():
         notes.add(key, unknown_key(dialect, "advertisement", key.text()))
     length = at.text("aggregation-length") or "32"
-    if dialect.minor < 12 and length.isdecimal() and len(length) < 3:
-        longest = max((found.longest for found in ranges if found.first.version == 4), default=0)
-        if int(length) < longest:
-            notes.add(
-                at.get("aggregation-length") or at.without("aggregation-length"),
-                f"{dialect} refused the whole file: a /{longest} is in the pool once ranges are cut into prefixes",
-            )
+    if dialect.minor < 12 and length.isdecimal() and len(length) < 3 and int(length) < longest:
+        notes.add(
+            at.get("aggregation-length") or at.without("aggregation-length"),
+            f"{dialect} refused the whole file: a /{longest} is in the pool once ranges are cut into prefixes",
+        )
     _communities(at, aliases, dialect, notes)
 
 

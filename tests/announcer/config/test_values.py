@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address, summarize_address_range
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from announcer.config import (
     AddressRange,
@@ -19,8 +21,12 @@ from announcer.config import (
     SecretRef,
     parse,
 )
+from announcer.config.originals.addresses import read_ranges
+from announcer.config.originals.notes import Here
+from announcer.config.ranges import shortest_prefix
 from announcer.model.bgp import Password
 from announcer.model.codec import from_json, to_json
+from announcer.yamltree import read_documents
 
 FULL = """\
 peers:
@@ -327,3 +333,12 @@ def test_the_pool_of_an_address() -> None:
         for text in ("192.0.2.9", "203.0.113.1", "10.0.0.1")
     ]
     assert names == ["default", "other", None]
+
+
+@given(st.sampled_from([4, 8, 16, 32]).flatmap(lambda bits: st.tuples(*[st.integers(0, 2**bits - 1)] * 2)))
+def test_the_lengths_of_a_range_are_those_of_its_prefixes(ends: tuple[int, int]) -> None:
+    first, last = (IPv4Address(number) for number in sorted(ends))
+    lengths = [network.prefixlen for network in summarize_address_range(first, last)]
+    assert shortest_prefix(AddressRange(first, last)) == min(lengths)
+    (found,) = read_ranges(Here(read_documents(f"addresses: [{first}-{last}]").documents[0].root))
+    assert found.longest == max(lengths)

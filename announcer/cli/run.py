@@ -73,6 +73,7 @@ from announcer.snapshot import DEFAULT_NAMESPACE
     metavar="ADDRESS:PORT",
     help="Where /metrics, /healthz and /readyz are answered as well, and nothing else: for scrapers on other machines.",
 )
+@click.option("--metrics-aliases", is_flag=True, help="Also metrics under the names of MetalLB's speaker.")
 @click.option(
     "--devices",
     default="auto",
@@ -136,6 +137,7 @@ def run(
     bpffs: Path,
     status_listen: tuple[str, ...],
     metrics_listen: tuple[str, ...],
+    metrics_aliases: bool,
     devices: str,
     own_datapath: bool,
     kube_proxy_health: str,
@@ -163,6 +165,7 @@ def run(
         devices=None if devices == "auto" else tuple(name for name in devices.split(",") if name),
         status_listen=status_listen,
         metrics_listen=metrics_listen,
+        metrics_aliases=metrics_aliases,
         spawn_speaker=spawn_speaker,
         # With kube-proxy it is kube-proxy that answers there, and is asked.
         health_check_node_ports=health_check_node_ports and own_datapath,

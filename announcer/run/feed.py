@@ -50,6 +50,8 @@ class Feed:
         self._view: ConfigView = self._last_good.load()
         self._last: SourceEvent | None = None
         self.problems: tuple[ConfigProblem, ...] = ()
+        self.updates = 0
+        self.update_errors = 0
         self.leaving = False
         self._left = False
         # Before the first snapshot: an agent that was killed while it drained must not announce everything again.
@@ -71,9 +73,11 @@ class Feed:
     async def _follow_source(self) -> None:
         async for event in self._source.events():
             self._last = event
+            before = {*self.problems, *self._view.problems}
             self._report(event.problems)
             if self._settings.config_file is None:
                 self._view = config_from_event(self._view, event)
+            self._count(before)
             self._publish(event)
 
     async def _follow_drain(self) -> None:
@@ -95,7 +99,9 @@ class Feed:
             data = _read(path)
             if not _same(data, seen):
                 seen = data
+                before = {*self.problems, *self._view.problems}
                 self._view = self._take_file(path, data)
+                self._count(before)
                 self._source.name_secrets(secrets_of(self._view))
                 if self._last is not None:
                     # Nothing else has changed.
@@ -109,6 +115,10 @@ class Feed:
         result = load(data, file=str(path))
         after = take_config(self._view, result.config, result.problems)
         return guard_empty(self._view, after, file=str(path))
+
+    def _count(self, before: set[ConfigProblem]) -> None:
+        self.updates += 1
+        self.update_errors += not before.issuperset((*self.problems, *self._view.problems))
 
     def _publish(self, event: SourceEvent) -> None:
         """Give the agent what is known now."""

@@ -57,7 +57,8 @@ async def run_agent(settings: AgentSettings) -> None:
         feed = Feed(settings, agent, open_source(settings))
         looks = SightMaker(agent, feed, forwarding.counters)
         counted = (agent.latency.registry, agent.repairs.registry)
-        endpoint = Endpoint(looks.look, forwarding.tracer(looks.look), counted)
+        tracer = forwarding.tracer(looks.look)
+        endpoint = Endpoint(looks.look, tracer, counted, aliases=settings.metrics_aliases)
         async with _serving(settings, endpoint):
             await _run_until_signal(
                 functools.partial(_leave, settings, agent, feed),

@@ -31,5 +31,7 @@ class SightMaker:
             counters=self._counters(),
             source_problems=tuple(str(problem) for problem in self._feed.problems),
             stale_seconds=self._feed.stale_seconds,
+            source_updates=self._feed.updates,
+            source_update_errors=self._feed.update_errors,
             closed_ports=self.closed_ports,
         )

@@ -40,12 +40,22 @@ _PUBLIC = frozenset({"/metrics", "/healthz", "/readyz"})
 class Endpoint:
     """The handler of the status server."""
 
-    def __init__(self, look: Callable[[], Sight], tracer: Tracer, registries: tuple[CollectorRegistry, ...]) -> None:
-        """``look`` gives the agent's values now; ``registries`` hold metrics that are counted, not looked at."""
+    def __init__(
+        self,
+        look: Callable[[], Sight],
+        tracer: Tracer,
+        registries: tuple[CollectorRegistry, ...],
+        *,
+        aliases: bool = False,
+    ) -> None:
+        """``look`` gives the agent's values now; ``registries`` hold metrics that are counted, not looked at.
+
+        ``aliases``: metrics also under the names of MetalLB's speaker.
+        """
         self._look = look
         self._tracer = tracer
         self._registry = CollectorRegistry()
-        self._registry.register(SightCollector(look))
+        self._registry.register(SightCollector(look, aliases=aliases))
         self._registries = (self._registry, *registries)
 
     async def handle_public(self, request: Request) -> Response:

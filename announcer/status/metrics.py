@@ -11,19 +11,21 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from announcer.consistency import violations
-from announcer.model.bgp import PeerState
 from announcer.model.observed import BgpObserved
 from announcer.plan import held_until
 from announcer.snapshot import ConfigState
+from announcer.status.aliases import alias_metrics
+from announcer.status.peer_figures import peer_figures
 from announcer.status.sight import Sight
 
 
 class SightCollector(Collector):
     """Turns one look at the agent into metrics."""
 
-    def __init__(self, look: Callable[[], Sight]) -> None:
-        """``look`` gives the agent's values now."""
+    def __init__(self, look: Callable[[], Sight], *, aliases: bool = False) -> None:
+        """``look`` gives the agent's values now. ``aliases``: also under the names of MetalLB's speaker."""
         self._look = look
+        self._aliases = aliases
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of this moment."""
@@ -32,6 +34,8 @@ class SightCollector(Collector):
         yield from _config(sight)
         yield from _vips(sight)
         yield from _datapath(sight)
+        if self._aliases:
+            yield from alias_metrics(sight)
 
 
 def _bgp(sight: Sight) -> Iterator[Metric]:
@@ -43,18 +47,15 @@ def _bgp(sight: Sight) -> Iterator[Metric]:
         "lockstep_bgp_pending_prefixes", "Changes that the peer was not sent yet", labels=["peer"]
     )
     updates = CounterMetricFamily("lockstep_bgp_updates", "UPDATE messages sent", labels=["peer"])
-    for name in sorted(sight.desired.neighbors.keys() | sight.observed.bgp.peers.keys()):
-        peer = sight.observed.bgp.peers.get(name)
-        established = peer is not None and peer.state is PeerState.ESTABLISHED
-        entries = peer.rib if peer is not None else {}
-        sent = {nlri for nlri, entry in entries.items() if entry.sent and not entry.withdrawing}
-        wanted = sight.desired.rib.get(name, {})
-        open_changes = sum(1 for nlri in {*wanted, *entries} if (nlri in sent) != (nlri in wanted))
-        up.add_metric([name], 1.0 if established else 0.0)
-        announced.add_metric([name], float(len(sent)) if established else 0.0)
-        pending.add_metric([name], float(open_changes))
-        updates.add_metric([name], float(peer.updates_sent) if peer is not None else 0.0)
-    yield from (up, announced, pending, updates)
+    bfd = GaugeMetricFamily("lockstep_bfd_session_up", "1 if the BFD session is up", labels=["peer"])
+    for peer in peer_figures(sight):
+        up.add_metric([peer.name], float(peer.up))
+        announced.add_metric([peer.name], float(peer.announced))
+        pending.add_metric([peer.name], float(peer.pending))
+        updates.add_metric([peer.name], float(peer.updates))
+        if peer.bfd_up is not None:
+            bfd.add_metric([peer.name], float(peer.bfd_up))
+    yield from (up, announced, pending, updates, bfd)
     yield from _speaker(sight.observed.bgp)
 
 
@@ -87,6 +88,10 @@ def _config(sight: Sight) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "lockstep_source_synced", "1 if the source has delivered a complete state", value=float(sight.snapshot.synced)
     )
+    yield CounterMetricFamily("lockstep_source_updates", "What the source has told", value=sight.source_updates)
+    yield CounterMetricFamily(
+        "lockstep_source_update_errors", "Of that, what had something wrong", value=sight.source_update_errors
+    )
 
 
 def _vips(sight: Sight) -> Iterator[Metric]:
@@ -95,9 +100,12 @@ def _vips(sight: Sight) -> Iterator[Metric]:
         "Routes at established peers with nothing proven behind them",
         value=float(len(violations(sight.desired, sight.observed))),
     )
+    # What is remembered of a VIP for some time after it is gone is nobody's concern any more.
+    present = sight.desired.vips.keys() | {key.vip for key in sight.observed.datapath.frontends}
     age = GaugeMetricFamily("lockstep_vip_proof_age_seconds", "Age of the last good proof of a VIP", labels=["vip"])
     for vip, proof in sorted(sight.observed.proofs.items(), key=lambda item: (item[0].version, item[0])):
-        age.add_metric([str(vip)], max(0.0, sight.now - (proof.at if proof.ok else proof.since)))
+        if vip in present:
+            age.add_metric([str(vip)], max(0.0, sight.now - (proof.at if proof.ok else proof.since)))
     yield age
     flaps = GaugeMetricFamily(
         "lockstep_vip_flaps", "How often a VIP was withdrawn lately because its proof failed", labels=["vip"]
@@ -106,6 +114,8 @@ def _vips(sight: Sight) -> Iterator[Metric]:
         "lockstep_vip_held_seconds", "How long a VIP whose proof came and went is still held back", labels=["vip"]
     )
     for vip, found in sorted(sight.observed.damping.items(), key=lambda item: (item[0].version, item[0])):
+        if vip not in present:
+            continue
         flaps.add_metric([str(vip)], float(found.flaps))
         until = held_until(sight.observed, vip)
         held.add_metric([str(vip)], max(0.0, (until or 0.0) - sight.now))

@@ -15,7 +15,8 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     """One moment of one agent. ``now`` is CLOCK_MONOTONIC; ``wall`` the Unix time of the same moment, in seconds.
 
     ``closed_ports``: health-check node ports on which nothing of ours listens, and why. ``counters``: packets by
-    verdict. ``stale_seconds``: since when the source has not been heard, 0 if it is well.
+    verdict. ``stale_seconds``: since when the source has not been heard, 0 if it is well. ``source_updates``: what it
+    has told since the agent began, ``source_update_errors``: what of that brought a problem that was not there before.
     """
 
     snapshot: Snapshot
@@ -26,4 +27,6 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     counters: Mapping[str, int] = {}
     source_problems: tuple[str, ...] = ()
     stale_seconds: float = 0.0
+    source_updates: int = 0
+    source_update_errors: int = 0
     closed_ports: Mapping[int, str] = {}

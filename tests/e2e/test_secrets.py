@@ -53,7 +53,7 @@ def secretive() -> Iterator[Cluster]:
         for agent, extra in zip(made.agents, (REFERENCE, INLINE), strict=True):
             made.write(agent, "secret.yaml", SECRET.format(encoded))
             made.write(agent, "bgp-config.yaml", _config_map(extra))
-            agent.arguments = (f"--record={agent.node.folder / 'record'}",)
+            agent.arguments = (f"--record={agent.node.folder / 'record'}", "--metrics-aliases")
         made.start()
         for agent in made.agents:
             until(lambda agent=agent: agent.status()["peers"][0]["bfd"] == "up", "BFD is up", 30)  # type: ignore[misc]
@@ -122,6 +122,11 @@ def test_nothing_that_is_shown_holds_it(secretive: Cluster) -> None:
     for agent in secretive.agents:
         texts = _everything_shown(agent)
         assert _leaks(texts) == []
+        for line in (
+            'lockstep_bfd_session_up{peer="192.168.1.11"} 1.0',
+            'metallb_bgp_session_up{peer="192.168.1.11:179"} 1.0',
+        ):
+            assert line in texts["/metrics"]
         for offline in ((), ("--json",)):
             plan = ("plan", f"--config={agent.source / 'bgp-config.yaml'}", f"--source={agent.source}")
             texts |= {

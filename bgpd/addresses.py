@@ -6,6 +6,7 @@ the kernel in the same system call. Structures: ``linux/if_addr.h``, ``linux/rtn
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import sys
@@ -67,6 +68,21 @@ def on_link(local: IPAddress, peer: IPAddress) -> bool:
         )
     except (OSError, TargetError):
         return True
+
+
+def can_be_source(address: IPAddress) -> bool:
+    """True if a connection of this node may come from ``address``.
+
+    The kernel is asked by bind(2), as it will be for the connection: no interface need have the address (a local route
+    is enough), and one that has it may not have verified yet that it is unique (IPv6).
+    """
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def any_ipv4() -> IPAddress | None:

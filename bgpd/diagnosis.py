@@ -25,6 +25,13 @@ def from_drops(neighbor: Neighbor, drops: Drops) -> str:
     return ""
 
 
+def from_source(neighbor: Neighbor) -> str:
+    """What to say if the address that connections to ``neighbor`` are to come from is not this node's."""
+    return (
+        f"the source-address {neighbor.local_address} is no usable address of this node: no connection can come from it"
+    )
+
+
 def from_silence(neighbor: Neighbor, attempt: TcpSocket) -> str:
     """What an ``attempt`` at a connection to ``neighbor`` says that had to send again; "" if it has not yet."""
     if not attempt.retransmits:

@@ -6,8 +6,9 @@ import logging
 
 from announcer.model.bgp import PeerState
 from announcer.model.errors import TargetError
+from bgpd.addresses import can_be_source
 from bgpd.core import Core
-from bgpd.diagnosis import from_drops, from_nothing, from_silence
+from bgpd.diagnosis import from_drops, from_nothing, from_silence, from_source
 from bgpd.peer import Peer
 from bgpd.sockdiag import SockDiag, TcpSocket, socket_inodes
 from bgpd.tcpstat import Drops, read_drops
@@ -54,8 +55,29 @@ class Watch:
             drops = Drops()
         for peer in waiting:
             attempt = attempts.get((peer.neighbor.address.packed, peer.neighbor.port))
-            if self._diagnose(peer, drops, attempt) or self._say_something(peer, now):
+            if self._look_at_source(peer) or self._diagnose(peer, drops, attempt) or self._say_something(peer, now):
                 core.version += 1
+
+    @staticmethod
+    def _look_at_source(peer: Peer) -> bool:
+        """Whether the node has the source address. Before it has, no other cause matters. True if news.
+
+        The engine tries again and again and does not say why it fails.
+        """
+        source = peer.neighbor.local_address
+        if source is None:
+            return False
+        text = from_source(peer.neighbor)
+        if can_be_source(source):
+            if peer.diagnosis != text:
+                return False
+            peer.diagnosis, peer.last_error = "", None
+            return True
+        if peer.diagnosis == text:
+            return False
+        log.info("peer %s: %s", peer.neighbor.name, text)
+        peer.diagnosis = peer.last_error = text
+        return True
 
     @staticmethod
     def _diagnose(peer: Peer, drops: Drops, attempt: TcpSocket | None) -> bool:

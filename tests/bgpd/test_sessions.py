@@ -243,3 +243,19 @@ def test_one_speaker_is_another_as_to_each_peer(rig: Rig) -> None:
     assert "BGP.local_pref: 250\n" in internal
     assert "BGP.as_path: 65000 65000\n" in external
     assert "BGP.local_pref: 100\n" in external, "BIRD's own"
+
+
+def test_a_source_address_that_is_not_there_is_named_and_taken_when_it_comes(rig: Rig) -> None:
+    rig.start_bird()
+    missing = IPv4Address("10.99.0.77")
+    rig.configure(neighbor(local_address=missing))
+    seen = rig.wait(lambda seen: "source-address" in (seen.peers["r1"].last_error or ""), 15)
+    assert seen.peers["r1"].last_error == (
+        "the source-address 10.99.0.77 is no usable address of this node: no connection can come from it"
+    )
+
+    # Control: once the address is there, nothing more is said of it, and what is wrong now is.
+    rig.in_speaker(f"ip address add {missing}/32 dev lo")
+    rig.wait(lambda seen: "source-address" not in (seen.peers["r1"].last_error or ""), 15)
+    rig.configure(neighbor())
+    assert rig.wait_established().peers["r1"].last_error is None

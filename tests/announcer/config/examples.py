@@ -93,6 +93,8 @@ TOP_RULES = [
 ]
 
 PEER_RULES = [
+    Rule("peer-asn range", peer("peer-asn: 1"), peer("peer-asn: 0 # <-"), "peers[0].peer-asn", "out of range", ""),
+    Rule("0 is a port", peer("peer-port: 0"), peer("peer-port: -1 # <-"), "peers[0].peer-port", "whole number", ""),
     Rule(
         "address needed", peer(""), peer("", without="peer-address"), "peers[0].peer-address", "is missing", "10.0.0.1"
     ),
@@ -272,6 +274,39 @@ SELECTOR_RULES = [
 ]
 
 POOL_RULES = [
+    Rule(
+        "pools are a list",
+        pool(""),
+        "address-pools: {name: a} # <-\n",
+        "address-pools",
+        "must be a list of pools",
+        "- ",
+    ),
+    Rule("a pool is a map", pool(""), "address-pools:\n- a # <-\n", "address-pools[0]", "must be a map", "protocol"),
+    Rule(
+        "addresses are a list",
+        addresses("192.0.2.0/24"),
+        pool("addresses: 192.0.2.0/24 # <-"),
+        "address-pools[0].addresses",
+        "must be a list of prefixes and ranges",
+        "- ",
+    ),
+    Rule(
+        "advertisements are a list",
+        advertisement("- aggregation-length: 32"),
+        pool("bgp-advertisements: {aggregation-length: 32} # <-"),
+        "address-pools[0].bgp-advertisements",
+        "must be a list of advertisements",
+        "- ",
+    ),
+    Rule(
+        "an advertisement is a map",
+        advertisement("- {}"),
+        advertisement("- 32 # <-"),
+        "address-pools[0].bgp-advertisements[0]",
+        "must be a map",
+        "aggregation-length",
+    ),
     Rule("pool name needed", pool(""), pool("", without=("name",)), "address-pools[0].name", "is missing", "default"),
     Rule(
         "protocol needed", pool(""), pool("", without=("protocol",)), "address-pools[0].protocol", "is missing", "bgp"

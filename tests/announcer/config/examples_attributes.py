@@ -140,4 +140,14 @@ POD_CIDR_RULES = [
         "",
     ),
     _pod_cidrs("pod-cidrs peers", "{peers: [10.0.0.2]}", "{peers: [a]}", ".peers[0]", "is not a peer of this file", ""),
+    *(
+        _pod_cidrs(f"pod-cidrs {key}", f"{{{key}: {right}}}", f"{{{key}: {wrong}}}", f".{key}{item}", problem, "")
+        for key, right, wrong, item, problem in (
+            ("localpref", "0", "-1", "", "is not a whole number"),
+            ("med", "0", "4294967296", "", "out of range"),
+            ("as-path-prepend", "10", "11", "", "out of range"),
+            ("origin", "incomplete", "egp", "", "is not an origin"),
+            ("large-communities", '["1:2:3"]', '["1:2"]', "[0]", "is not a large community"),
+        )
+    ),
 ]

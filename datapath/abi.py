@@ -101,6 +101,9 @@ SETTINGS = struct.Struct("=II")
 PROBE = struct.Struct("=IIII")
 
 PAGE_BYTES = 4096
+#: ``struct lb_sieve``: where the bits stand, how many there are as a power of two, and the factors of its hash.
+SIEVE_AT, SIEVE_BITS = 64, 20
+SIEVE_FACTOR, SIEVE_FOLD = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD
 BACKEND_BYTES = 64
 #: Where ``generation`` stands in ``struct lb_backend``.
 GENERATION = struct.Struct("=I")
@@ -120,6 +123,7 @@ _SIZES = {
     "lb_decap": DECAP.size,
     "lb_guard_key": GUARD_KEY.size,
     "lb_vip": VIP.size,
+    "lb_sieve": SIEVE_AT + (1 << SIEVE_BITS) // 8,
     "lb_flow_key": FLOW_KEY.size,
     "lb_flow": FLOW.size,
     "lb_reply_key": REPLY_KEY.size,
@@ -139,6 +143,7 @@ _OFFSETS = {
     "lb_decap_key": (0, 16, 32, 34),
     "lb_decap": (0,),
     "lb_guard_key": (0, 4),
+    "lb_sieve": (0, 4, SIEVE_AT),
     "lb_flow_key": (0, 16, 32, 34, 36),
     "lb_flow": (0, 4, 8, 12),
     "lb_reply_key": (0, 16, 32, 34, 36),

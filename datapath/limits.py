@@ -32,6 +32,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "lb_frontends": self.frontends,
             "lb_vips": self.vips,
+            "lb_sieve": 0,
             "lb_rows": self.row_pages,
             "lb_backends": self.backends,
             "lb_decaps": self.decaps,

@@ -100,6 +100,7 @@ class Maps(NamedTuple):
 
     frontends: HashMap
     vips: HashMap
+    sieve: MappedArray
     rows: MappedArray
     backends: MappedArray
     decaps: HashMap
@@ -121,6 +122,7 @@ class Maps(NamedTuple):
         return cls(
             frontends=HashMap("lb_frontends", fds["lb_frontends"]),
             vips=HashMap("lb_vips", fds["lb_vips"]),
+            sieve=MappedArray("lb_sieve", fds["lb_sieve"]),
             rows=MappedArray("lb_rows", fds["lb_rows"]),
             backends=MappedArray("lb_backends", fds["lb_backends"]),
             decaps=HashMap("lb_decaps", fds["lb_decaps"]),

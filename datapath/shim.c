@@ -68,6 +68,7 @@ const char *lk_abi(void)
 	     AT(lb_decap_key, port_be), AT(lb_decap_key, protocol));
 	LINE("offsets lb_decap %zu\n", AT(lb_decap, port_be));
 	LINE("offsets lb_guard_key %zu %zu\n", AT(lb_guard_key, prefix_length), AT(lb_guard_key, address));
+	LINE("offsets lb_sieve %zu %zu %zu\n", AT(lb_sieve, guards), AT(lb_sieve, filled), AT(lb_sieve, words));
 	LINE("offsets lb_flow_key %zu %zu %zu %zu %zu\n", AT(lb_flow_key, client), AT(lb_flow_key, vip),
 	     AT(lb_flow_key, client_port_be), AT(lb_flow_key, port_be), AT(lb_flow_key, protocol));
 	LINE("offsets lb_flow %zu %zu %zu %zu\n", AT(lb_flow, backend), AT(lb_flow, generation), AT(lb_flow, hash),

@@ -24,6 +24,7 @@ from datapath.limits import Limits
 from datapath.maps import Maps
 from datapath.readback import Contents, Held
 from datapath.rows import Row
+from datapath.sieve import Sieve
 
 #: Outer source address towards each remote backend, None where there is no route.
 Sources = Mapping[Backend, IPAddress | None]
@@ -34,6 +35,7 @@ class Tables:
 
     def __init__(self, maps: Maps, limits: Limits) -> None:
         self.maps = maps
+        self._sieve = Sieve(maps.sieve)
         contents = readback.read(maps)
         words, numbers = len(maps.rows.words), maps.backends.info.max_entries
         self._blocks = Extents(words, rest=limits.rest)
@@ -43,6 +45,7 @@ class Tables:
     def _rebuild(self, contents: Contents) -> None:
         self.frontends = dict(contents.frontends)
         self._vips = dict(contents.vips)
+        self._sieve.follow(self._vips.keys())
         self._decaps: dict[bytes, dict[bytes, bytes]] = {}
         for entry, value in contents.decaps.items():
             self._decaps.setdefault(encode.decap_frontend(entry), {})[entry] = value
@@ -58,12 +61,17 @@ class Tables:
         self._blocks = self._blocks.taken_by(taken)
         self._numbers = self._numbers.taken_by([(0, 1), *ids])  # id 0 means none
 
+    def close(self) -> None:
+        """Let go of the maps."""
+        self._sieve.close()
+
     def refresh(self) -> Contents:
         """Read everything back; where it differs from the index, believe the maps. Raises ``TargetError``."""
         contents = readback.read(self.maps)
         decaps = {entry: value for group in self._decaps.values() for entry, value in group.items()}
         if contents != Contents(self.frontends, self._vips, decaps):
             self._rebuild(contents)
+        self._sieve.mend()
         return contents
 
     def sweep(self) -> None:
@@ -198,6 +206,7 @@ class Tables:
 
     def _put_vip(self, vip: IPAddress, serves: bool) -> None:
         raw, value = encode.address_bytes(vip), readback.vip_value(serves)
+        self._sieve.add(raw)
         if self.maps.vips.get(raw) != value:
             self.maps.vips.put(raw, value)
         self._vips[raw] = value
@@ -209,8 +218,10 @@ class Tables:
             self._put_vip(vip, value == readback.vip_value(True))
 
     def _remove_vip(self, vip: IPAddress) -> None:
-        self.maps.vips.remove(encode.address_bytes(vip))
-        self._vips.pop(encode.address_bytes(vip), None)
+        raw = encode.address_bytes(vip)
+        self.maps.vips.remove(raw)
+        self._vips.pop(raw, None)
+        self._sieve.remove(raw)
 
     # --- bookkeeping -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 /*
  * The two programs of every ingress device.
  *
- *   wire ──> lb_ingress (XDP) ──┬── not for a VIP: untouched ──────────────> stack
+ *   wire ──> lb_ingress (XDP) ──┬── not for a VIP: untouched (most after one look: lb_sieve.h) ──────────────> stack
  *                               ├── local backend: translated (DNAT) ──────> stack ──> pod
  *                               ├── remote backend: IP in IP to the pod ───> wire
  *                               ├── echo request, or too big: answered ────> wire
@@ -49,6 +49,7 @@ static __always_inline __u32 xdp_total(struct xdp_md *ctx)
 #include "lb_icmp.h"
 #include "lb_nat.h"
 #include "lb_reply.h"
+#include "lb_sieve.h"
 
 /* bpf_fib_lookup is for GPL programs; this folder may be used under either licence. */
 char _license[] SEC("license") = "GPL";
@@ -151,9 +152,8 @@ static __always_inline __u32 device_of(struct xdp_md *ctx, const struct packet *
 static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)
 {
 	struct lb_frontend frontend;
-	int problem;
+	int problem = xdp_lb_parse(ctx, p);
 
-	problem = xdp_lb_parse(ctx, p);
 	if (problem == PARSE_FOREIGN)
 		return LB_not_ours;
 	if (is_tunnel(p) && !find_vip(&p->dest)) {
@@ -200,20 +200,29 @@ static __always_inline struct lb_probe *probe_of(struct xdp_md *ctx)
 	return probe;
 }
 
+/* A packet that did not pass by. */
+static __always_inline enum lb_reason examine(struct xdp_md *ctx, struct lb_probe *answer)
+{
+	struct packet p = {};
+	enum lb_reason reason;
+
+	if (!xdp_find_network(ctx, &p))
+		return LB_not_ours;
+	p.device = device_of(ctx, &p);
+	if (!p.device)
+		return LB_not_ours;
+	reason = ingress(ctx, &p, answer);
+	return reason == LB_not_ours ? guard(ctx, &p) : reason;
+}
+
 SEC("xdp.frags")
 int lb_ingress(struct xdp_md *ctx)
 {
 	struct lb_probe answer = {}, *probe;
-	struct packet p = {};
 
 	if (probe_of(ctx))
 		answer.magic = LB_PROBE_MAGIC;
-	answer.reason = LB_not_ours;
-	if (xdp_find_network(ctx, &p) && (p.device = device_of(ctx, &p))) {
-		answer.reason = ingress(ctx, &p, &answer);
-		if (answer.reason == LB_not_ours)
-			answer.reason = guard(ctx, &p);
-	}
+	answer.reason = passes_by(ctx) ? LB_not_ours : examine(ctx, &answer);
 	if (answer.magic) {
 		probe = probe_of(ctx); /* again: it moved with the head of the packet */
 		if (probe)

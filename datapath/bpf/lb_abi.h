@@ -152,6 +152,21 @@ struct lb_vip {
 	__u32 flags;
 };
 
+/*
+ * The first look of every packet: one bit for each VIP's address, which several share. An address whose bit is not set is no
+ * VIP; one whose bit is set may be. `guards`: how many prefixes lb_guards holds. `filled`: the bits are right; 0 in a new map.
+ */
+#define LB_SIEVE_BITS 20
+#define LB_SIEVE_FACTOR 0x9e3779b97f4a7c15ULL
+#define LB_SIEVE_FOLD 0xff51afd7ed558ccdULL
+
+struct lb_sieve {
+	__u32 guards;
+	__u32 filled;
+	__u32 pad[14];
+	__u64 words[(1 << LB_SIEVE_BITS) / 64];
+};
+
 /* A flow in a slot that is in transition. */
 struct lb_flow_key {
 	struct lb_address client;
@@ -240,6 +255,7 @@ struct lb_probe {
 	X(lb_decap, 4)                                                                                                 \
 	X(lb_guard_key, 20)                                                                                            \
 	X(lb_vip, 4)                                                                                                   \
+	X(lb_sieve, 131136)                                                                                            \
 	X(lb_flow_key, 40)                                                                                             \
 	X(lb_flow, 16)                                                                                                 \
 	X(lb_reply_key, 40)                                                                                            \

@@ -30,6 +30,9 @@ LB_MAP(lb_frontends, HASH, 0, 65536, struct lb_frontend_key, struct lb_frontend)
 /* Addresses that are ours, whatever the port. */
 LB_MAP(lb_vips, HASH, 0, 65536, struct lb_address, struct lb_vip);
 
+/* What lb_vips and lb_guards amount to, for the first look. */
+LB_MAP(lb_sieve, ARRAY, BPF_F_MMAPABLE, 1, __u32, struct lb_sieve);
+
 LB_MAP(lb_rows, ARRAY, BPF_F_MMAPABLE, 16384, __u32, struct lb_row_page);
 LB_MAP(lb_backends, ARRAY, BPF_F_MMAPABLE, 262144, __u32, struct lb_backend);
 LB_MAP(lb_decaps, HASH, 0, 65536, struct lb_decap_key, struct lb_decap);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Most packets of a node are for no VIP. They leave here, after one look. */
+#ifndef LB_SIEVE_H
+#define LB_SIEVE_H
+
+#include "lb_maps.h"
+#include "lb_packet.h"
+
+/* `high` and `low` are the halves of the address, in host order. datapath/sieve.py says the same. */
+static __always_inline bool sieve_holds(const struct lb_sieve *sieve, __u64 high, __u64 low)
+{
+	__u32 bit = ((low + high * LB_SIEVE_FOLD) * LB_SIEVE_FACTOR) >> (64 - LB_SIEVE_BITS);
+
+	return sieve->words[bit / 64] >> (bit % 64) & 1;
+}
+
+/*
+ * True for a packet that is certainly not ours: its destination is no VIP, it is no tunnel of another node's, and no aggregate
+ * is guarded. False says nothing: a tagged frame, one too short to say, or one that has to be looked at closely.
+ */
+static __always_inline bool passes_by(struct xdp_md *ctx)
+{
+	const struct ethhdr *eth = packet_data(ctx);
+	const void *end = packet_data_end(ctx);
+	const struct lb_sieve *sieve;
+	__u32 first = 0;
+
+	if ((const void *)(eth + 1) > end)
+		return false;
+	sieve = bpf_map_lookup_elem(&lb_sieve, &first);
+	if (!sieve || !sieve->filled || sieve->guards)
+		return false;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		const struct iphdr *ip = (const void *)(eth + 1);
+
+		if ((const void *)(ip + 1) > end || ip->protocol == IPPROTO_IPIP)
+			return false;
+		return !sieve_holds(sieve, 0, 0xffff00000000ULL | bpf_ntohl(ip->daddr));
+	}
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		const struct ipv6hdr *ip = (const void *)(eth + 1);
+		const __be32 *dest;
+
+		if ((const void *)(ip + 1) > end || ip->nexthdr == IPPROTO_IPV6)
+			return false;
+		dest = ip->daddr.in6_u.u6_addr32;
+		return !sieve_holds(sieve, (__u64)bpf_ntohl(dest[0]) << 32 | bpf_ntohl(dest[1]),
+				    (__u64)bpf_ntohl(dest[2]) << 32 | bpf_ntohl(dest[3]));
+	}
+	return false;
+}
+
+#endif

@@ -109,6 +109,8 @@ BACKEND_BYTES = 64
 GENERATION = struct.Struct("=I")
 GENERATION_AT = 32
 SLOT_TRANSITION, NOBODY = 0x8000, 0x7FFF
+#: Up to so many members slots have 8 bits, of which the highest means a transition.
+NARROW_MEMBERS, NARROW_TRANSITION, NARROW_NOBODY = 0x7E, 0x80, 0x7F
 #: Coarse time: CLOCK_MONOTONIC nanoseconds, shifted by this.
 CLOCK_SHIFT = 30
 PROBE_MAGIC = 0x4C6B5072

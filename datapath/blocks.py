@@ -5,6 +5,7 @@ Lengths and offsets are in words of 4 bytes.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from typing import NamedTuple
 
@@ -42,7 +43,18 @@ class Entry(NamedTuple):
         if not self.members:
             return 0
         previous = 1 << self.previous_bits if self.previous_bits else 0
-        return self.members + ((1 << self.bits) + previous + 1) // 2
+        row = ((1 << self.bits) + previous) * self.width
+        return self.members + (row + 3) // 4
+
+    @property
+    def width(self) -> int:
+        """Bytes of a slot."""
+        return 1 if self.members <= abi.NARROW_MEMBERS else 2
+
+    @property
+    def row_at(self) -> int:
+        """Where the row begins, in bytes."""
+        return 4 * (self.block + self.members)
 
 
 def entry_of(row: Row, serving: int, members: int, flags: abi.FrontendFlag, since: int) -> Entry:
@@ -55,11 +67,11 @@ def entry_of(row: Row, serving: int, members: int, flags: abi.FrontendFlag, sinc
 def write(maps: Maps, entry: Entry, ids: list[int], row: Row) -> None:
     """Fill the block. No frontend may point at it yet."""
     maps.rows.words[entry.block : entry.block + entry.members] = memoryview(array("I", ids))
-    at = 2 * (entry.block + entry.members)
-    maps.rows.halves[at : at + len(row.slots)] = memoryview(row.slots)
-    if row.previous:
-        at += len(row.slots)
-        maps.rows.halves[at : at + len(row.previous)] = memoryview(row.previous)
+    at = entry.row_at
+    for part in (row.slots, row.previous):
+        data = part.tobytes() if entry.width == 2 else _narrow(part)
+        maps.rows.bytes[at : at + len(data)] = data
+        at += len(data)
 
 
 def fits(maps: Maps, entry: Entry) -> bool:
@@ -77,11 +89,41 @@ def read_row(maps: Maps, entry: Entry) -> Row:
     """The row as it stands."""
     if not entry.members:
         return _EMPTY
-    at = 2 * (entry.block + entry.members)
-    slots = array("H", maps.rows.halves[at : at + (1 << entry.bits)])
+    slots, at = _read_slots(maps, entry, entry.row_at, entry.bits)
     if not entry.previous_bits:
         return Row(entry.bits, slots)
-    at += len(slots)
-    return Row(
-        entry.bits, slots, entry.previous_bits, array("H", maps.rows.halves[at : at + (1 << entry.previous_bits)])
-    )
+    previous, _ = _read_slots(maps, entry, at, entry.previous_bits)
+    return Row(entry.bits, slots, entry.previous_bits, previous)
+
+
+def _read_slots(maps: Maps, entry: Entry, at: int, bits: int) -> tuple[array[int], int]:
+    """The slots, and what stands behind them."""
+    end = at + entry.width * (1 << bits)
+    data = maps.rows.bytes[at:end].tobytes()
+    return (array("H", data) if entry.width == 2 else _wide(data)), end
+
+
+# --- slots of 8 bits: whole rows at a time, because every observation reads all of them -----------------------------
+
+_LOW, _HIGH = (0, 1) if sys.byteorder == "little" else (1, 0)
+_NARROWED = bytes(value & abi.NARROW_NOBODY for value in range(256))
+_WIDE = [
+    (abi.NOBODY if value & abi.NARROW_NOBODY == abi.NARROW_NOBODY else value & abi.NARROW_NOBODY)
+    | (abi.SLOT_TRANSITION if value & abi.NARROW_TRANSITION else 0)
+    for value in range(256)
+]
+_WIDE_LOW, _WIDE_HIGH = bytes(value & 0xFF for value in _WIDE), bytes(value >> 8 for value in _WIDE)
+
+
+def _narrow(slots: array[int]) -> bytes:
+    data = slots.tobytes()
+    if max(data[_HIGH::2], default=0) < abi.SLOT_TRANSITION >> 8:
+        return data[_LOW::2].translate(_NARROWED)
+    return bytes(slot & abi.NARROW_NOBODY | (slot & abi.SLOT_TRANSITION) >> 8 for slot in slots)
+
+
+def _wide(data: bytes) -> array[int]:
+    both = bytearray(2 * len(data))
+    both[_LOW::2] = data.translate(_WIDE_LOW)
+    both[_HIGH::2] = data.translate(_WIDE_HIGH)
+    return array("H", bytes(both))

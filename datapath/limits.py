@@ -6,8 +6,8 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Entries per map; ``row_pages`` are 4 KiB each: a frontend needs 2 KiB with up to 2 backends, 8 with up to 6, 32
-    with up to 200, and twice that while slots of it are in transition.
+    """Entries per map; ``row_pages`` are 4 KiB each: a frontend needs 8 bytes with one backend, 4 KiB with up to 16,
+    16 with up to 126, 32 with up to 200, 128 with more, and twice that while slots of it are in transition.
 
     ``rest``: seconds before a row or backend id that was given back is used again.
     """

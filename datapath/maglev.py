@@ -1,4 +1,4 @@
-"""Maglev rows: which backend owns each slot of a frontend. Pure.
+"""Rows: which backend owns each slot of a frontend. Pure.
 
 Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer" (NSDI 2016), section 3.4. Every node has
 to fill the same row from the same backends, in whatever order it learned of them and whatever ids it gave them: so a
@@ -13,10 +13,13 @@ from array import array
 from collections.abc import Sequence
 
 from announcer.model.lb import Backend
+from datapath import rendezvous
 
-#: Backends up to which a row has so many slots, as a power of two: when one of ten backends goes, 99.4 % of the flows
-#: of the others stay where they are even without flow state. A step of the ladder moves most, so there are few.
-LADDER = ((2, 10), (6, 12), (200, 14), (0x7FFE, 16))
+#: Backends up to which a row has so many slots, as a power of two. A single backend needs no choice. Few backends have
+#: rows of ``rendezvous``: without flow state not one flow of the others moves when one goes. From there on Maglev, in
+#: which few do. A step of the ladder moves most (but not that from one backend), so there are few.
+LADDER = ((1, 0), (16, 12), (200, 14), (0x7FFE, 16))
+_FEW = LADDER[1][0]
 MAX_BACKENDS = LADDER[-1][0]
 
 
@@ -42,13 +45,16 @@ def owners(backends: Sequence[Backend]) -> array[int]:
         return array("H")
     names = [f"{backend.address}:{backend.port}" for backend in backends]
     order = sorted(range(len(names)), key=names.__getitem__)
-    table = _table(tuple(names[i] for i in order), 1 << row_bits(len(names)))
+    table = _table(tuple(names[i] for i in order), row_bits(len(names)))
     return array("H", map(order.__getitem__, table))
 
 
 @functools.lru_cache(maxsize=512)
-def _table(names: tuple[str, ...], length: int) -> array[int]:
+def _table(names: tuple[str, ...], bits: int) -> array[int]:
+    length = 1 << bits
     steps = [_preference(name, length) for name in names]
+    if len(names) <= _FEW:
+        return rendezvous.table(steps, bits)
     position = [offset for offset, _ in steps]
     skips = [skip for _, skip in steps]
     free = length

@@ -1,7 +1,7 @@
 """What stands in the maps, and whether it is right in itself.
 
 Backends are found as the program finds them: from the frontend's block. A row is right if its owners are slot for slot
-what Maglev says for just the backends that serve; so one damaged slot is enough to be noticed.
+what ``maglev`` says for just the backends that serve; so one damaged slot is enough to be noticed.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _row_problem(maps: Maps, entry: Entry, members: tuple[Backend, ...]) -> str:
     if wanted.bits != row.bits:
         return f"the row has {len(row.slots)} slots for {entry.serving} backends"
     if _owners(row.slots.tobytes()) != wanted.slots.tobytes():
-        return "the row is not what Maglev says for its backends"
+        return "the row is not that of its backends"
     if any(position >= entry.members and position != abi.NOBODY for position in set(row.previous)):
         return "a previous owner is no member"
     return ""

@@ -65,7 +65,8 @@ struct lb_frontend_key {
  * Where the block of a frontend stands in lb_rows, and how it is laid out:
  *
  *   members   backend ids, 32 bits each: first those that may take new connections, then those that only keep theirs
- *   row       1 << bits slots of 16 bits: a position among the members, and LB_SLOT_TRANSITION
+ *   row       1 << bits slots of 16 bits: a position among the members, and LB_SLOT_TRANSITION; with up to
+ *             LB_NARROW_MEMBERS members of 8 bits, of which the highest says so
  *   previous  1 << previous_bits positions (if previous_bits): who owned the slot before, or LB_NOBODY
  *
  * A frontend without members has no block. The value is replaced as a whole: a reader sees one block or the other.
@@ -86,6 +87,8 @@ struct lb_frontend {
 
 #define LB_SLOT_TRANSITION 0x8000
 #define LB_NOBODY 0x7fff
+#define LB_NARROW_MEMBERS 0x7e
+#define LB_NARROW_TRANSITION 0x80
 
 /* Coarse time: CLOCK_MONOTONIC in nanoseconds, shifted by this. About a second. */
 #define LB_CLOCK_SHIFT 30
@@ -98,6 +101,7 @@ struct lb_row_page {
 	union {
 		__u32 words[LB_PAGE_WORDS];
 		__u16 halves[2 * LB_PAGE_WORDS];
+		__u8 bytes[4 * LB_PAGE_WORDS];
 	};
 };
 

@@ -62,6 +62,24 @@ static __always_inline __u16 row_half(__u32 index)
 	return page ? page->halves[index % (2 * LB_PAGE_WORDS)] : LB_NOBODY;
 }
 
+/* The same for 8 bits, widened: nobody is a position that no member has either way. */
+static __always_inline __u16 row_byte(__u32 index)
+{
+	__u32 number = index / (4 * LB_PAGE_WORDS);
+	const struct lb_row_page *page = bpf_map_lookup_elem(&lb_rows, &number);
+	__u16 slot = page ? page->bytes[index % (4 * LB_PAGE_WORDS)] : LB_NOBODY & 0x7f;
+
+	return (slot & ~LB_NARROW_TRANSITION) | (slot & LB_NARROW_TRANSITION) << 8;
+}
+
+/* A slot, or a previous owner: they stand behind one another. */
+static __always_inline __u16 row_slot(const struct lb_frontend *frontend, __u32 number)
+{
+	__u32 row = frontend->block + frontend->members;
+
+	return frontend->members <= LB_NARROW_MEMBERS ? row_byte(4 * row + number) : row_half(2 * row + number);
+}
+
 /* The backend id of a member, 0 for none. */
 static __always_inline __u32 member(const struct lb_frontend *frontend, __u32 position)
 {
@@ -162,8 +180,7 @@ __attribute__((noinline)) __u32 lb_transition(const struct packet *p, const stru
 static __always_inline __u32 choose(const struct lb_frontend *frontend, struct packet *p, bool learn)
 {
 	__u32 hash = p->hash = flow_hash(p, frontend->flags & LB_FRONTEND_AFFINITY);
-	__u32 row = 2 * (frontend->block + frontend->members); /* in halves */
-	__u16 slot = row_half(row + (__u32)(((__u64)hash << frontend->bits) >> 32));
+	__u16 slot = row_slot(frontend, ((__u64)hash << frontend->bits) >> 32);
 	struct question question = {
 		.hash = hash,
 		.learn = learn,
@@ -173,8 +190,8 @@ static __always_inline __u32 choose(const struct lb_frontend *frontend, struct p
 
 	if (!(slot & LB_SLOT_TRANSITION))
 		return member(frontend, slot);
-	previous = row_half(row + (1u << (frontend->bits & 31)) +
-			    (__u32)(((__u64)hash << frontend->previous_bits) >> 32));
+	previous = row_slot(frontend, (1u << (frontend->bits & 31)) +
+					      (__u32)(((__u64)hash << frontend->previous_bits) >> 32));
 	question.owner = member(frontend, slot & ~LB_SLOT_TRANSITION);
 	question.previous = member(frontend, previous);
 	question.leaving = previous >= frontend->serving;

@@ -33,7 +33,7 @@ LOCAL = tuple(Backend(IPv4Address(f"10.244.1.{10 + i}"), 8080, True) for i in ra
 PORT, LOCAL_PORT, UNSERVED_PORT = 80, 81, 82
 
 #: Rows for 10,000 services.
-LIMITS = Limits(row_pages=98_304)
+LIMITS = Limits(row_pages=16_384)
 ROUNDS = 9
 REPEAT = 200_000
 #: So many flows that no packet of a round belongs to a flow seen before.

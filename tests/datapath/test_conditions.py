@@ -146,7 +146,7 @@ def test_damage_is_noticed_and_healed(node: Node, damage: str) -> None:
             maps.rows.words[held.entry.block] = number + 2
         case "slot":  # a backend of ours, but it is the other's slot
             slot = blocks.read_row(maps, held.entry).slots.index(1)
-            maps.rows.halves[2 * (held.entry.block + held.entry.members) + slot] = 0
+            maps.rows.bytes[held.entry.row_at + slot] = 0
         case "backend":
             at = number * abi.BACKEND_BYTES
             maps.backends.bytes[at : at + abi.BACKEND_BYTES] = bytes(abi.BACKEND_BYTES)

@@ -155,7 +155,7 @@ def test_a_full_map_leaves_the_old_state(node: Node, limits: Limits, map_name: s
 
 
 def test_an_update_that_does_not_fit_leaves_the_old_backends(node: Node) -> None:
-    datapath = node.attached(msgspec.structs.replace(SMALL, row_pages=2))
+    datapath = node.attached(msgspec.structs.replace(SMALL, row_pages=1))
     done(program(datapath, frontend(LOCAL)))
     assert "lb_rows" in failed(program(datapath, frontend(*many(11))))
     assert observe(datapath).frontends[frontend().key] == frontend(LOCAL)
@@ -163,18 +163,19 @@ def test_an_update_that_does_not_fit_leaves_the_old_backends(node: Node) -> None
 
 
 def test_a_row_rests_before_it_is_used_again(node: Node) -> None:
-    limits = msgspec.structs.replace(SMALL, row_pages=1, rest=5.0)
+    limits = msgspec.structs.replace(SMALL, row_pages=2, rest=5.0)
+    two = frontend(*many(2))
     now = 100.0
     datapath = Datapath(bpffs=node.bpffs, limits=limits, clock=lambda: now)
     datapath.open()
     try:
-        done(program(datapath, frontend(LOCAL)))
-        done(remove(datapath, frontend().key))
+        done(program(datapath, two))
+        done(remove(datapath, two.key))
         now = 104.9
-        assert "lb_rows" in failed(program(datapath, frontend(LOCAL)))
+        assert "lb_rows" in failed(program(datapath, two))
         observe(datapath)
         now = 105.0
-        done(program(datapath, frontend(LOCAL)))
+        done(program(datapath, two))
     finally:
         datapath.close()
 

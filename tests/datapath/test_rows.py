@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from array import array
 from ipaddress import IPv4Address
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from announcer.model.lb import Backend
-from datapath import rows
-from datapath.abi import NOBODY, SLOT_TRANSITION
+from datapath import blocks, maglev, rows
+from datapath.abi import NARROW_MEMBERS, NOBODY, SLOT_TRANSITION
 
 POOL = tuple(Backend(IPv4Address(0x0AF40100 + i), 8080, True) for i in range(9))
 
@@ -97,6 +98,25 @@ Model.TestCase.settings = settings(max_examples=40, stateful_step_count=25, dead
 TestModel = Model.TestCase
 
 
+class ModelOfMaglev(Model):
+    """Slots of the others move too, and lengths change at 3 and 7 backends; that needs many where it is the rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ladder = ((2, 4), (6, 6), (200, 8), (0x7FFE, 16))
+        self._patch = patch.multiple(maglev, LADDER=ladder, _FEW=0)
+        self._patch.start()
+        maglev._table.cache_clear()
+
+    def teardown(self) -> None:
+        self._patch.stop()
+        maglev._table.cache_clear()
+
+
+ModelOfMaglev.TestCase.settings = Model.TestCase.settings
+TestModelOfMaglev = ModelOfMaglev.TestCase
+
+
 sets = st.sets(st.sampled_from(POOL), min_size=1).map(lambda chosen: tuple(sorted(chosen)))
 
 
@@ -116,7 +136,7 @@ def test_a_dead_backend_makes_no_transition(before: tuple[Backend, ...], after: 
 def test_an_added_backend_brings_only_its_share_into_transition() -> None:
     row = rows.follow(rows.steady(POOL[:8]), POOL[:8], POOL, ())
     share = sum(1 for slot in row.slots if slot & SLOT_TRANSITION) / len(row.slots)
-    assert 1 / 9 <= share <= 1 / 9 + 0.05
+    assert abs(share - 1 / 9) <= 0.02
 
 
 def test_a_graceful_end_is_in_transition_until_it_is_over() -> None:
@@ -125,10 +145,8 @@ def test_a_graceful_end_is_in_transition_until_it_is_over() -> None:
     assert row.in_transition
     assert rows.settle(row, [], unseen_are_dead=False).in_transition
     gone = rows.follow(row, (*rest, leaving), rest, ())
-    unseen = rows.settle(gone, [], unseen_are_dead=False)
-    # The others' slots that moved with the table wait for flows that were not seen.
-    assert unseen.in_transition
-    assert rows.settle(gone, [], unseen_are_dead=True) == rows.steady(rest)
+    # Not one slot went from one of the others to another: there is nothing to wait for.
+    assert rows.settle(gone, [], unseen_are_dead=False) == rows.steady(rest)
 
 
 def test_a_flow_that_was_not_seen_for_the_whole_window_counts_as_dead() -> None:
@@ -140,3 +158,10 @@ def test_a_flow_that_was_not_seen_for_the_whole_window_counts_as_dead() -> None:
     )
     kept = rows.settle(row, [(value, row.without_entry(value, opens=False))], unseen_are_dead=True)
     assert sum(1 for slot in kept.slots if slot & SLOT_TRANSITION) == 1
+
+
+def test_slots_of_eight_bits_come_back() -> None:
+    every = [*range(NARROW_MEMBERS), NOBODY]
+    slots = array("H", [*every, *(slot | SLOT_TRANSITION for slot in every)])
+    assert blocks._wide(blocks._narrow(slots)) == slots
+    assert blocks._wide(blocks._narrow(array("H", every))) == array("H", every)

@@ -40,8 +40,12 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 def says(made: Interop, words: str) -> str:
-    """Wait until the peer has no session and these words say why; all of them."""
-    peer = made.wait(lambda p: words in (p.last_error or ""), f"an error with {words!r}", 20)
+    """Wait until the peer has no session and these words say why; all of them.
+
+    GoBGP sets the option after it took the connection. What came before that got through, now and then all that a
+    session needs; it ends when the hold time of 30 s is over, and the next one does not come up.
+    """
+    peer = made.wait(lambda p: words in (p.last_error or ""), f"an error with {words!r}", 75)
     assert peer.state is not PeerState.ESTABLISHED
     return peer.last_error or ""
 

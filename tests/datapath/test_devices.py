@@ -240,7 +240,7 @@ def test_a_long_look_is_not_repeated_at_once(node: Node) -> None:
     detector = Detector(rtnl, notices, None, lambda: now[0], lambda: now[0])
     try:
         assert set(detector.wanted(())) == {"eth0"}
-        node.ip("route del default")
+        node.ip("route del default", "route del ::/0")
         assert set(detector.wanted(())) == {"eth0"}, "still resting from a look of a second"
         now[0] += 20.0
         assert set(detector.wanted(())) == set()

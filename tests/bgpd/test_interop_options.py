@@ -158,7 +158,9 @@ def test_the_password_is_nowhere_but_in_the_configuration(lab: Lab) -> None:
         assert len("".join(said)) > 5000
         for text in said:
             assert SECRET[:10] not in text
-        holders = [file for file in made.state_dir.rglob("*") if file.is_file() and SECRET[:10].encode() in file.read_bytes()]
+        holders = [
+            file for file in made.state_dir.rglob("*") if file.is_file() and SECRET[:10].encode() in file.read_bytes()
+        ]
         assert holders == [made.state_dir / "exabgp.conf"]
         assert holders[0].stat().st_mode & 0o777 == 0o600
         assert made.state_dir.stat().st_mode & 0o777 == 0o700

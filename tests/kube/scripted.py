@@ -194,14 +194,14 @@ class ScriptedServer:
         if http.path == "/version":
             return web.json_response({"major": "1", "minor": self.minor})
         kind, namespace = place_of(http.path)
-        if http.method == "POST":
-            self.created.append(await http.json())
-            return web.json_response(self.created[-1], status=201)
         request = Request(kind, dict(http.query), asyncio.get_running_loop().time(), http.path)
         self.requests.append(request)
         wrong = self.fault(request)
         if wrong is not None:
             return wrong
+        if http.method == "POST":
+            self.created.append(await http.json())
+            return web.json_response(self.created[-1], status=201)
         select = _selector(namespace, request.query)
         if request.is_watch:
             return await self._watch(http, request, select)

@@ -152,18 +152,23 @@ class ScriptedWorld:
         run_virtually(work())
 
     def kubeconfig(self, token: str = "t") -> Path:
-        path = self._folder / "kubeconfig"
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    "current-context": "c",
-                    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                    "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self.server.port}"}}],
-                    "users": [{"name": "u", "user": {"token": token}}],
-                }
-            )
+        return scripted_kubeconfig(self.server, self._folder, token)
+
+
+def scripted_kubeconfig(server: ScriptedServer, folder: Path, token: str = "t") -> Path:
+    """The way to a scripted server that listens."""
+    path = folder / "kubeconfig"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.port}"}}],
+                "users": [{"name": "u", "user": {"token": token}}],
+            }
         )
-        return path
+    )
+    return path
 
 
 class RealWorld:

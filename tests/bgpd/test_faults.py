@@ -49,9 +49,10 @@ def ours(caught: list[Caught], kind: int, since: float) -> list[Caught]:
 def test_a_clock_that_is_set_costs_no_session_and_is_counted(tmp_path: Path, clock: Path, step: int) -> None:
     with Rig(tmp_path) as rig:
         rig.start_speaker()
-        rig.start_bird()
+        bird = rig.start_bird()
         rig.configure(neighbor(hold_time=HOLD_TIME))
         rig.wait_established()
+        eventually(lambda: "Sending END-OF-RIB" in bird.log(), what="nothing of the beginning is still to come")
         assert rig.observe().clock_steps == 0
         capture = rig.capture()
         set_at = time.time()

@@ -29,22 +29,20 @@ def into_service(view: View, vip: IPAddress) -> list[AnyStep]:
     if program or proof_is_due(view, vip) or (announcements and view.proof_is_old(vip)):
         steps.append(Verify(lane=lane, vip=vip, frontends=tuple(wanted[key] for key in sorted(wanted))))
     steps += announcements
-    outdated = [] if _is_held_back(view, vip) else _outdated(view, vip)
-    steps += [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in outdated if (peer, nlri) not in withdrawals]
+    outdated = [route for route in _outdated(view, vip) if route not in withdrawals]
+    steps += [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in outdated]
     gone = sorted(key for key in view.present.get(vip, {}) if key not in wanted)
     steps += [RemoveFrontend(lane=lane, key=key) for key in gone]
     return steps
 
 
 def _outdated(view: View, vip: IPAddress) -> list[PeerRoute]:
-    """Routes of an earlier configuration. They go after their successors came: make before break."""
-    return [route for route in view.covering(vip) if view.wish(route) is None and is_announced(view, route)]
+    """Routes of an earlier configuration whose successors have been sent: make before break."""
+    return [route for route in view.covering(vip) if view.wish(route) is None and _may_go(view, route)]
 
 
-def _is_held_back(view: View, vip: IPAddress) -> bool:
-    """Some route to ``vip`` is wished for but may not be announced in this round."""
-    ribs = view.desired.rib.values()
-    return any(vip in wish.vips and view.unguarded(nlri) for rib in ribs for nlri, wish in rib.items())
+def _may_go(view: View, route: PeerRoute) -> bool:
+    return is_announced(view, route) and route not in view.unreplaced
 
 
 def withdrawals_of_unproven(view: View, vip: IPAddress) -> list[PeerRoute]:
@@ -115,7 +113,7 @@ def out_of_service(view: View, vip: IPAddress) -> list[AnyStep]:
     # A route that is wished for another reason (another VIP of the aggregate, a Pod CIDR) stays.
     leaving = [route for route in view.covering(vip) if view.wish(route) is None]
     steps: list[AnyStep] = [
-        Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in leaving if is_announced(view, (peer, nlri))
+        Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in leaving if _may_go(view, (peer, nlri))
     ]
     additions = [frontend for frontend in differing(view, vip) if frontend.key not in present]
     changes = [frontend for frontend in differing(view, vip) if frontend.key in present]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from announcer.model.bgp import Neighbor, PeerObserved, PeerState, RibEntry
@@ -21,7 +22,8 @@ class View:
     """What the lanes look at.
 
     ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel. ``aggregates``: what is wished
-    for some peer and may cover addresses that are no VIP.
+    for some peer and may cover addresses that are no VIP. ``unreplaced``: what a peer was sent, nothing wishes for any
+    more, and brings packets for a VIP of which that peer has not been sent everything yet that it should have.
     """
 
     desired: Desired
@@ -33,6 +35,7 @@ class View:
     lengths: frozenset[tuple[int, int]]
     renewals: frozenset[IPAddress]
     aggregates: frozenset[IPNetwork]
+    unreplaced: frozenset[PeerRoute]
 
     @staticmethod
     def of(desired: Desired, observed: Observed, now: float, settings: PlanSettings) -> View:
@@ -48,6 +51,7 @@ class View:
             lengths=frozenset(lengths),
             renewals=_renewals(observed, now, settings),
             aggregates=_aggregates(desired),
+            unreplaced=frozenset(_unreplaced(desired, observed)),
         )
 
     def peers(self) -> dict[str, PeerObserved]:
@@ -136,6 +140,27 @@ def _renewals(observed: Observed, now: float, settings: PlanSettings) -> frozens
 
 def _aggregates(desired: Desired) -> frozenset[IPNetwork]:
     return frozenset(nlri for rib in desired.rib.values() for nlri, wish in rib.items() if wish.is_aggregate)
+
+
+def _unreplaced(desired: Desired, observed: Observed) -> Iterator[PeerRoute]:
+    """Routes whose withdrawal has to wait for an announcement.
+
+    To give the announcement to the engine first is not enough: of what ExaBGP holds at one time, it sends the
+    withdrawals before the announcements, and the router would be without a route for a moment. Costs one pass over what
+    differs.
+    """
+    for name, peer in observed.bgp.peers.items():
+        wishes = desired.rib.get(name, {})
+        old = {nlri for nlri, entry in peer.rib.items() if entry.sent and not entry.withdrawing and nlri not in wishes}
+        lengths = {(nlri.version, nlri.prefixlen) for nlri in old}
+        unsent = [wish for nlri, wish in wishes.items() if not _is_sent(peer.rib.get(nlri), wish)] if old else []
+        for vip in {vip for wish in unsent for vip in wish.vips}:
+            prefixes = (aggregate(vip, length) for version, length in lengths if version == vip.version)
+            yield from ((name, nlri) for nlri in prefixes if nlri in old)
+
+
+def _is_sent(entry: RibEntry | None, wish: DesiredRoute) -> bool:
+    return entry is not None and entry.sent and not entry.withdrawing and entry.route == wish.route
 
 
 def _by_vip(frontends: dict[FrontendKey, Frontend]) -> dict[IPAddress, dict[FrontendKey, Frontend]]:

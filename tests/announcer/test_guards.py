@@ -75,10 +75,11 @@ def test_a_single_address_needs_no_guard() -> None:
     assert names(plan(wish, observed(wish), NOW)) == ["Announce"]
 
 
-def test_the_route_that_an_aggregate_replaces_stays_until_it_is_announced() -> None:
+def test_the_route_that_an_aggregate_replaces_stays_until_that_was_sent() -> None:
     wish = desired()
     assert names(plan(wish, observed(wish, held=(HOST,)), NOW)) == ["GuardAggregate"]
-    assert names(plan(wish, observed(wish, held=(HOST,), guards=(AGGREGATE,)), NOW)) == ["Announce", "Withdraw"]
+    assert names(plan(wish, observed(wish, held=(HOST,), guards=(AGGREGATE,)), NOW)) == ["Announce"]
+    assert names(plan(wish, observed(wish, held=(HOST, AGGREGATE), guards=(AGGREGATE,)), NOW)) == ["Withdraw"]
 
 
 def test_a_lost_guard_is_set_again() -> None:

@@ -239,11 +239,45 @@ def test_another_proven_vip_keeps_the_shared_aggregate() -> None:
     assert {step.nlri for step in plan(both, none, NOW) if isinstance(step, Withdraw)} == {aggregate}
 
 
-def test_the_successor_is_announced_before_the_old_route_goes() -> None:
+def test_the_old_route_goes_when_its_successor_was_sent() -> None:
+    """Not when it was given to the engine: ExaBGP sends the withdrawals of one batch before its announcements."""
     old = net("203.0.113.0/30")
-    rib: dict[IPNetwork, RibEntry] = {old: RibEntry(route=Route(nlri=old), acknowledged=True, sent=True)}
-    steps = plan(desired(), observed(frontends=served(), rib=rib, proof=good()), NOW)
-    assert names(steps) == ["Announce", "Withdraw"]
+
+    def steps(*, old_sent: bool = True, sent: bool | None = None) -> list[str]:
+        rib: dict[IPNetwork, RibEntry] = {old: RibEntry(route=Route(nlri=old), acknowledged=True, sent=old_sent)}
+        if sent is not None:
+            rib[ROUTE] = RibEntry(route=Route(nlri=ROUTE), acknowledged=True, sent=sent)
+        return names(plan(desired(), observed(frontends=served(), rib=rib, proof=good()), NOW))
+
+    assert steps() == ["Announce"]
+    assert steps(sent=False) == []
+    assert steps(sent=True) == ["Withdraw"]
+    assert steps(old_sent=False) == ["Announce", "Withdraw"], "nobody has the old one, so nobody misses it"
+
+
+def test_an_aggregate_that_one_vip_leaves_stays_until_the_others_have_another_way() -> None:
+    """One Service loses its endpoints in the moment in which the aggregate is given up."""
+    both = decide(
+        snapshot(
+            node(),
+            service("a", vip="203.0.113.1"),
+            endpoints("a", "10.244.1.10", ready=False),
+            service("b", vip="203.0.113.2"),
+            endpoints("b", "10.244.1.11"),
+        )
+    )
+    old, new = net("203.0.113.0/28"), net("203.0.113.2/32")
+
+    def withdrawn(sent: bool) -> list[IPNetwork]:
+        rib: dict[IPNetwork, RibEntry] = {
+            nlri: RibEntry(route=Route(nlri=nlri), acknowledged=True, sent=sent or nlri == old) for nlri in (old, new)
+        }
+        seen = observed(frontends=dict(both.frontends), rib=rib)
+        proven = msgspec.structs.replace(seen, proofs={ip("203.0.113.2"): good()})
+        return [step.nlri for step in plan(both, proven, NOW) if isinstance(step, Withdraw)]
+
+    assert withdrawn(sent=False) == []
+    assert set(withdrawn(sent=True)) == {old}
 
 
 def test_changed_attributes_are_announced_without_a_withdrawal() -> None:

@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from bgpd.wire import UPDATE, parse_update
+from tests.bgpd.capture import Capture
 from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, Manifest
 from tests.lab import RouteJournal, SteadyTraffic, send, until
 from tests.lab.agents import NodeAgent
@@ -38,6 +40,10 @@ def test_an_aggregate_replaces_the_host_route_is_guarded_and_goes_with_its_last_
     def hops(prefix: str) -> frozenset[str]:
         return running.lab.router.fib().get(prefix, frozenset())
 
+    router = running.lab.router
+    captures = [
+        Capture(router.netns, agent.node.name, router.folder / f"{agent.node.name}.pcap") for agent in running.agents
+    ]
     with (
         SteadyTraffic(running.lab.client, f"{VIP}:80", rate=100) as steady,
         RouteJournal(running.lab.router) as journal,
@@ -48,6 +54,10 @@ def test_an_aggregate_replaces_the_host_route_is_guarded_and_goes_with_its_last_
         came = next(c.time for c in journal.changes(AGGREGATE) if c.action != "deleted")
         went = next(c.time for c in journal.changes(VIP_ROUTE) if c.action == "deleted")
         assert came < went, "make before break"
+    for capture in captures:
+        updates = [parse_update(message.body) for message in capture.stop() if message.kind == UPDATE]
+        told = [(list(map(str, update.announced)), list(map(str, update.withdrawn))) for update in updates]
+        assert told == [([AGGREGATE], []), ([], [VIP_ROUTE])], "in this order on the wire of each node"
     assert outcome.failed == 0, outcome
     assert [_guards(agent) for agent in running.agents] == [1, 1]
 

@@ -17,7 +17,7 @@ from announcer.run.events import EventWriter
 from announcer.sources.kube import ClusterAccess
 from announcer.status.sight import Sight
 from tests.announcer.status.test_status import ALL_WELL, sight, with_peer, working
-from tests.announcer.test_plan import NOW, PEER
+from tests.announcer.test_plan import NOW
 from tests.kube.scripted import Fault, ScriptedServer, refusal
 from tests.kube.worlds import scripted_kubeconfig
 

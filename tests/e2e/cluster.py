@@ -80,6 +80,16 @@ class Cluster:
 
         self.edit("endpointslice-web.yaml", change)
 
+    def enable_graceful_restart(self) -> None:
+        """On every session; each is reset once, and all routes stand again when this returns."""
+        for agent in self.agents:
+            sessions = agent.status()["peers"][0]["sessions"]
+            good = (agent.source / "bgp-config.yaml").read_text()
+            changed = good.replace("my-asn: 64512", "my-asn: 64512\n        graceful-restart: {time: 60s}")
+            self.write(agent, "bgp-config.yaml", changed)
+            until(lambda: agent.status()["peers"][0]["sessions"] > sessions, "the session was reset", 30)  # noqa: B023
+        self.await_vip()
+
     def await_serving(self, count: int) -> None:
         """Wait until every agent has programmed and proven the VIP with so many backends."""
 
@@ -117,3 +127,18 @@ def speaker_pid(agent: NodeAgent) -> int:
     """The speaker of this agent's state folder."""
     found = subprocess.run(["pgrep", "-f", f"bgpd --state-dir {agent.state_dir}"], capture_output=True, check=True)
     return int(found.stdout.split()[0])
+
+
+def exabgp_pid(agent: NodeAgent) -> int:
+    """The ExaBGP of this agent's speaker, as soon as there is one."""
+    speaker = speaker_pid(agent)
+    children = Path(f"/proc/{speaker}/task/{speaker}/children")
+
+    def engine() -> int:
+        for pid in children.read_text().split():
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                if b"bgpd.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
+        return 0
+
+    return until(engine, "the speaker has an ExaBGP")

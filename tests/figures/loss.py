@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.bench.report import Row
-from tests.e2e.cluster import VIP, Cluster, cluster, speaker_pid
+from tests.e2e.cluster import VIP, Cluster, cluster, exabgp_pid, speaker_pid
 from tests.figures.client import Blast, Blasted
 from tests.figures.rows import counted
 from tests.lab import until
+from tests.lab.agents import LOCKSTEP, NodeAgent
+from tests.lab.release import OTHER_PROGRAMS, build_release
 
 #: What goes wrong after a restart may take a moment.
 _AFTERWARDS_SECONDS = 5.0
+_FROZEN_SECONDS = 60.0
 
 
 def loss_rows() -> list[Row]:
-    """Kill and upgrade of the agent, kill of the speaker with and without graceful restart."""
+    """Kill and upgrade of the agent and of its programs, kill of the speaker with and without graceful restart."""
     with cluster() as made:
         made.start()
-        killed = _under_load(made, _kill_agent)
-        upgraded = _under_load(made, _replace_agent)
+        other = build_release(made.lab.folder / "other", OTHER_PROGRAMS)
+        runs = {
+            "agent-kill-9": _under_load(made, _kill_agent),
+            "agent-upgrade": _under_load(made, _replace_agent),
+            "programs-upgrade": _under_load(made, lambda made: _replace_programs(made, other)),
+            "agent-sigstop-60-s": _under_load(made, _freeze(lambda agent: agent.pid)),
+            "speaker-sigstop-60-s": _under_load(made, _freeze(speaker_pid)),
+        }
+        bare = _under_load(made, _take_programs_away)
         without = _under_load(made, _kill_speaker)
-        _with_graceful_restart(made)
-        graceful = _under_load(made, _kill_speaker)
-    control = f"kill -9 of the speaker without graceful restart: {without.lost} of {without.sent} lost"
-    runs = {"agent-kill-9": killed, "agent-upgrade": upgraded, "speaker-kill-9-graceful-restart": graceful}
+        made.enable_graceful_restart()
+        runs["speaker-kill-9-graceful-restart"] = _under_load(made, _kill_speaker)
+        runs["exabgp-sigstop-60-s-graceful-restart"] = _under_load(made, _freeze(exabgp_pid))
+        runs["agent-and-speaker-kill-9-graceful-restart"] = _under_load(made, _kill_both)
+    speaker = f"kill -9 of the speaker without graceful restart: {without.lost} of {without.sent} lost"
+    programs = f"the old programs taken away before the new ones come: {bare.lost} of {bare.sent} lost"
+    controls = dict.fromkeys(runs, speaker) | {"programs-upgrade": programs}
     packets = [
-        counted(f"loss/{name}/packets-at-1000-a-second", run.lost, run.sent, control=control)
+        counted(f"loss/{name}/packets-at-1000-a-second", run.lost, run.sent, control=controls[name])
         for name, run in runs.items()
     ]
     connections = [
@@ -62,18 +77,51 @@ def _replace_agent(made: Cluster) -> None:
     agent.await_announced(VIP)
 
 
+def _replace_programs(made: Cluster, other: Path) -> None:
+    """To a release whose programs differ, on every node, and back."""
+    for release in (other, None):
+        for agent in made.agents:
+            agent.release = release
+            agent.terminate()
+            agent.start()
+            agent.await_announced(VIP)
+
+
+def _freeze(whom: Callable[[NodeAgent], int]) -> Callable[[Cluster], None]:
+    """Stop a process of the first node for a minute. It may have been replaced when that is over."""
+
+    def fault(made: Cluster) -> None:
+        agent = made.agents[0]
+        pid = whom(agent)
+        os.kill(pid, signal.SIGSTOP)
+        thaw = time.monotonic() + _FROZEN_SECONDS
+        until(lambda: time.monotonic() > thaw, "it was frozen for a minute", _FROZEN_SECONDS + 10)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+        agent.await_announced(VIP)
+
+    return fault
+
+
+def _take_programs_away(made: Cluster) -> None:
+    agent = made.agents[0]
+    agent.terminate()
+    agent.node.run([LOCKSTEP, "uninstall", f"--bpffs={agent.node.bpffs}"])
+    agent.start()
+    agent.await_announced(VIP)
+
+
+def _kill_both(made: Cluster) -> None:
+    agent = made.agents[0]
+    speaker = speaker_pid(agent)
+    agent.kill()
+    os.kill(speaker, signal.SIGKILL)
+    agent.start()
+    agent.await_announced(VIP)
+
+
 def _kill_speaker(made: Cluster) -> None:
     agent = made.agents[0]
     killed = speaker_pid(agent)
     os.kill(killed, signal.SIGKILL)
     until(lambda: agent.vip(VIP).get("state") != "Announced", "the agent knows", 20)
-
-
-def _with_graceful_restart(made: Cluster) -> None:
-    for agent in made.agents:
-        sessions = agent.status()["peers"][0]["sessions"]
-        good = (agent.source / "bgp-config.yaml").read_text()
-        changed = good.replace("my-asn: 64512", "my-asn: 64512\n        graceful-restart: {time: 60s}")
-        made.write(agent, "bgp-config.yaml", changed)
-        until(lambda: agent.status()["peers"][0]["sessions"] > sessions, "the session was reset", 30)  # noqa: B023
-    made.await_vip()

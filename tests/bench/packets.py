@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
 from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
@@ -22,18 +23,57 @@ from datapath.settle import INGRESS
 from tests.bench.report import Row, row
 from tests.bench.under_test import FRAME, Forwarders
 from tests.datapath.netns import Names, entered, sweep
-from tests.datapath.node import NODE, Node, done, eventually
+from tests.datapath.node import NODE, NODE6, Node, done, eventually
 
-#: The range for benchmarks of RFC 2544, one service an address from .0.0 on.
-VIP = IPv4Address("198.18.0.0")
-CLIENT = IPv4Address("198.19.0.0")
-STRANGER = IPv4Address("203.0.113.77")
-REMOTE = tuple(Backend(IPv4Address(f"10.244.2.{10 + i}"), 8080) for i in range(10))
-LOCAL = tuple(Backend(IPv4Address(f"10.244.1.{10 + i}"), 8080, True) for i in range(10))
-PORT, LOCAL_PORT, UNSERVED_PORT = 80, 81, 82
 
-#: Rows for 10,000 services.
-LIMITS = Limits(row_pages=16_384)
+class Addresses(msgspec.Struct, frozen=True):
+    """What a benchmark of one family uses. One service an address from ``vip`` on."""
+
+    version: int
+    vip: IPAddress
+    client: IPAddress
+    stranger: IPAddress
+    node: IPAddress
+    remote: tuple[Backend, ...]
+    local: tuple[Backend, ...]
+    #: Protocol number of the inner header behind the outer one.
+    inner: int
+    #: The target for flows whose slot is in no transition, as a multiple of the reference.
+    at_most: float
+
+
+def _backends(first: str, local: bool = False) -> tuple[Backend, ...]:
+    return tuple(Backend(ip_address(first) + i, 8080, local) for i in range(10))
+
+
+#: The ranges for benchmarks of RFC 2544 and RFC 5180.
+IPV4 = Addresses(
+    4,
+    vip=ip_address("198.18.0.0"),
+    client=ip_address("198.19.0.0"),
+    stranger=ip_address("203.0.113.77"),
+    node=NODE,
+    remote=_backends("10.244.2.10"),
+    local=_backends("10.244.1.10", local=True),
+    inner=4,
+    at_most=0.8,
+)
+IPV6 = Addresses(
+    6,
+    vip=ip_address("2001:2::"),
+    client=ip_address("2001:2:0:1::"),
+    stranger=ip_address("2001:db8:77::77"),
+    node=NODE6,
+    remote=_backends("2001:db8:244:2::10"),
+    local=_backends("2001:db8:244:1::10", local=True),
+    inner=41,
+    at_most=1.0,
+)
+FAMILIES = (IPV4, IPV6)
+PORT, LOCAL_PORT, UNSERVED_PORT, MOVED_PORT = 80, 81, 82, 83
+
+#: Rows for 10,000 services of either family.
+LIMITS = Limits(row_pages=32_768)
 ROUNDS = 9
 REPEAT = 200_000
 #: So many flows that no packet of a round belongs to a flow seen before.
@@ -44,7 +84,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Packets that are alike. ``at_most``: the target, as a multiple of what the reference needs in the same round."""
 
     name: str
-    vip: IPAddress = VIP
+    family: Addresses
+    to: IPAddress
     port: int = PORT
     flows: int = 1
     services: int = 0
@@ -53,8 +94,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     def frame(self, to: bytes) -> bytes:
         """The first packet; ``to`` is the device's address."""
+        network = IP if self.family.version == 4 else IPv6
         head = Ether(src="02:00:00:00:00:99", dst=to.hex(":"))
-        packet = head / IP(src=str(CLIENT), dst=str(self.vip)) / TCP(sport=0, dport=self.port, flags="A")
+        packet = (
+            head / network(src=str(self.family.client), dst=str(self.to)) / TCP(sport=0, dport=self.port, flags="A")
+        )
         return bytes(packet).ljust(FRAME, b"x")
 
 
@@ -63,39 +107,42 @@ _DROP, _PASS, _TX = 1, 2, 3
 
 def cases(services: int) -> list[Case]:
     """All packets that are timed while so many services are programmed."""
+    return [case for family in FAMILIES for case in _of_family(family, services)]
+
+
+def _of_family(family: Addresses, services: int) -> list[Case]:
     spread = services if services > 1 else 0
-    suffix = f"/{services}-services" if services > 1 else ""
+    ip, suffix = f"ipv{family.version}", f"/{services}-services" if services > 1 else ""
+    established = [(f"established/{flows}-flow{'s' if flows > 1 else ''}", flows) for flows in (1, 1024, 1 << 16)]
+    new = ("new-flow-each-packet", NEW_EACH_PACKET)
+
+    def one(kind: str, flows: int, verdict: int, at_most: float | None = None, **fields: object) -> Case:
+        made = Case(name=kind + suffix, family=family, to=family.vip, flows=flows, verdict=verdict, at_most=at_most)
+        return msgspec.structs.replace(made, **fields)
+
     dsr = [
-        Case(name=f"dsr/ipv4/{kind}{suffix}", flows=flows, services=spread, at_most=0.8, verdict=_TX)
-        for kind, flows in (
-            ("established/1-flow", 1),
-            ("established/1024-flows", 1024),
-            ("established/65536-flows", 65536),
-            ("established/1048576-flows", 1 << 20),
-            ("new-flow-each-packet", NEW_EACH_PACKET),
-        )
+        one(f"dsr/{ip}/{kind}", flows, _TX, family.at_most, services=spread)
+        for kind, flows in (*established, ("established/1048576-flows", 1 << 20), new)
         if flows >= services
     ]
     others = [
-        Case(name=f"not-for-a-vip/ipv4{suffix}", vip=STRANGER, flows=1024, at_most=0.3, verdict=_PASS),
-        Case(name=f"unserved-port/ipv4{suffix}", port=UNSERVED_PORT, flows=1024, verdict=_DROP),
+        one(f"not-for-a-vip/{ip}", 1024, _PASS, 0.3, to=family.stranger),
+        one(f"unserved-port/{ip}", 1024, _DROP, port=UNSERVED_PORT),
     ]
-    local = [
-        Case(name=f"local/ipv4/{kind}", port=LOCAL_PORT, flows=flows, verdict=_PASS)
-        for kind, flows in (
-            ("established/1-flow", 1),
-            ("established/1024-flows", 1024),
-            ("established/65536-flows", 65536),
-            ("new-flow-each-packet", NEW_EACH_PACKET),
-        )
+    if services > 1:
+        return dsr + others
+    moved = [
+        one(f"dsr/{ip}/transition/{flows}-flows", flows, _TX, at_most, port=MOVED_PORT)
+        for flows, at_most in ((1024, 2.5), (1 << 16, None))
     ]
-    return dsr + others + (local if services == 1 else [])
+    local = [one(f"local/{ip}/{kind}", flows, _PASS, port=LOCAL_PORT) for kind, flows in (*established, new)]
+    return dsr + moved + others + local
 
 
 def measure(case: Case, ours: int, forwarders: Forwarders, to: bytes) -> Row:
     """Times a case. Raises ``AssertionError`` if a packet did not end as it should."""
     frame = case.frame(to)
-    forwarded = msgspec.structs.replace(case, vip=VIP, port=PORT).frame(to)
+    forwarded = msgspec.structs.replace(case, to=case.family.vip, port=PORT).frame(to)
     samples, references = [], []
     for number in range(-1, ROUNDS):  # the first warms the caches and is not counted
         empty = forwarders.run(forwarders.nothing, frame, flows=case.flows, services=case.services, repeat=REPEAT)
@@ -116,11 +163,12 @@ def _check(case: Case, verdict: int, frame: bytes) -> None:
     if case.verdict != _TX:
         return
     last = (REPEAT - 1) & (case.flows - 1)
-    outer = Ether(frame)[IP]
-    assert outer.proto == 4, f"{case.name}: no outer header"
-    assert ip_address(outer.dst) in {backend.address for backend in REMOTE}, f"{case.name}: to {outer.dst}"
+    outer = Ether(frame).payload
     inner = outer.payload
-    vip = case.vip + (last % case.services if case.services else 0)
+    protocol = outer.proto if case.family.version == 4 else outer.nh
+    assert protocol == case.family.inner, f"{case.name}: no outer header"
+    assert ip_address(outer.dst) in {backend.address for backend in case.family.remote}, f"{case.name}: to {outer.dst}"
+    vip = case.to + (last % case.services if case.services else 0)
     assert (inner.dst, inner.dport) == (str(vip), case.port), f"{case.name}: for {inner.dst}:{inner.dport}"
     assert bytes(inner[TCP])[:2] == (last & 0xFFFF).to_bytes(2, "little"), f"{case.name}: another flow"
 
@@ -141,12 +189,32 @@ def _node() -> Iterator[Node]:
 
 
 def program(datapath: Datapath, services: Sequence[int]) -> None:
-    """Remote backends behind the services of these numbers, and local ones behind another port of the first."""
-    for number in services:
-        for port, backends in ((PORT, REMOTE), (LOCAL_PORT, LOCAL)) if number == 0 else ((PORT, REMOTE),):
-            key = FrontendKey(VIP + number, Protocol.TCP, port)
-            step = ProgramFrontend(lane=str(key.vip), frontend=Frontend(key=key, backends=backends))
-            done(datapath.apply(step))
+    """Remote backends behind the services of these numbers; behind other ports of the first ones, what is local, and
+    what has just been exchanged, so that every flow's slot is in transition."""
+    for family in FAMILIES:
+        for number in services:
+            _program(datapath, family.vip + number, PORT, family.remote)
+        if 0 in services:
+            _program(datapath, family.vip, LOCAL_PORT, family.local)
+            before, after = family.remote[:5], family.remote[5:]
+            _program(datapath, family.vip, MOVED_PORT, before)
+            _program(datapath, family.vip, MOVED_PORT, after, terminating=before)
+
+
+def _program(
+    datapath: Datapath, vip: IPAddress, port: int, backends: tuple[Backend, ...], terminating: tuple[Backend, ...] = ()
+) -> None:
+    frontend = Frontend(key=FrontendKey(vip, Protocol.TCP, port), backends=backends, terminating=terminating)
+    done(datapath.apply(ProgramFrontend(lane=str(vip), frontend=frontend)))
+
+
+def teach(forwarders: Forwarders, datapath: Datapath) -> None:
+    """Let the reference forward the first service of each family, when ours can be proven to."""
+    for family in FAMILIES:
+        first = Frontend(key=FrontendKey(family.vip, Protocol.TCP, PORT), backends=family.remote)
+        forwarders.teach_reference(first.key, family.node, family.remote[0].address)
+        prove = Verify(lane="bench", vip=family.vip, frontends=(first,))
+        eventually(lambda prove=prove: not datapath.apply(prove).problem, "the proof of the first service")  # type: ignore[misc]
 
 
 def bench(folder: Path, services: Sequence[int] = (1, 1_000, 10_000)) -> list[Row]:
@@ -155,16 +223,13 @@ def bench(folder: Path, services: Sequence[int] = (1, 1_000, 10_000)) -> list[Ro
     with _node() as node:
         datapath = node.datapath(LIMITS)
         done(datapath.apply(AttachDevices(lane="devices")))
-        ifindex = socket.if_nametoindex("eth0")
-        forwarders = Forwarders(folder, ifindex)
-        first = Frontend(key=FrontendKey(VIP, Protocol.TCP, PORT), backends=REMOTE)
-        forwarders.teach_reference(first.key, NODE, REMOTE[0].address)
-        prove = Verify(lane="bench", vip=VIP, frontends=(first,))
+        forwarders = Forwarders(folder, socket.if_nametoindex("eth0"))
         there = 0
         for count in services:
             program(datapath, range(there, count))
+            if not there:
+                teach(forwarders, datapath)
             there = count
-            eventually(lambda: not datapath.apply(prove).problem, "the proof of the first service")
             ours = shim.get(node.bpffs / "progs" / INGRESS)
             assert ours is not None
             rows += [measure(case, ours, forwarders, node.link().address) for case in cases(count)]

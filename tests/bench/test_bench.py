@@ -9,14 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from announcer.model.lb import FrontendKey
-from announcer.model.net import Protocol
 from datapath import shim
 from datapath.settle import INGRESS
 from tests.bench import packets, routes
 from tests.bench.report import figure, publish, row
 from tests.bench.under_test import Forwarders
-from tests.datapath.node import NODE, Node, eventually, frontend, verify
+from tests.datapath.node import SMALL, Node
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
@@ -46,12 +44,10 @@ def test_figures_have_the_schema(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_packets_are_checked_as_they_are_timed(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packets, "REPEAT", 1 << 14)
     monkeypatch.setattr(packets, "ROUNDS", 2)
-    datapath = node.attached()
+    datapath = node.attached(msgspec.structs.replace(SMALL, decaps=32))
     packets.program(datapath, range(2))
-    served = frontend(*packets.REMOTE, vip=packets.VIP, port=packets.PORT)
-    eventually(lambda: not verify(datapath, served).problem)
     forwarders = Forwarders(tmp_path, socket.if_nametoindex("eth0"))
-    forwarders.teach_reference(FrontendKey(packets.VIP, Protocol.TCP, packets.PORT), NODE, packets.REMOTE[0].address)
+    packets.teach(forwarders, datapath)
     ours = shim.get(node.bpffs / "progs" / INGRESS)
     assert ours is not None
     to = node.link().address

@@ -19,7 +19,8 @@ _SCENE = struct.Struct(f"={FRAME}sIIIHHHxx")
 _ZERO = bytes(4)
 #: Offsets of the source port and of the last two bytes of source and destination address.
 _PLACES = {4: (14 + 20, 14 + 12 + 2, 14 + 16 + 2), 6: (14 + 40, 14 + 8 + 14, 14 + 24 + 14)}
-_REFERENCE_SERVICES = 1024
+#: Of each family: 1,024 together.
+_REFERENCE_SERVICES = 512
 
 
 class Forwarders:
@@ -42,7 +43,7 @@ class Forwarders:
         self._services = shim.map_fd(self._object, "services")
 
     def teach_reference(self, frontend: FrontendKey, source: IPAddress, target: IPAddress) -> None:
-        """Let the reference forward one frontend, the first of 1,024."""
+        """Let the reference forward one frontend, the first of the 512 of its family."""
         value = source.packed.ljust(16, b"\0") + target.packed.ljust(16, b"\0")
         self._put_service(frontend, value)
         for number in range(1, _REFERENCE_SERVICES):

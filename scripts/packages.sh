@@ -44,6 +44,8 @@ missing_packages() (
     need ethtool ethtool
     need nsenter util-linux
     need tcpdump tcpdump
+    need nft nftables
+    need iptables-legacy-restore iptables
     need bird bird2
     need vtysh frr
     need gobgpd gobgpd

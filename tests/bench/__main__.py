@@ -6,14 +6,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import packets, routes
+from tests.bench import forwarding, packets, routes
 from tests.bench.report import publish
 
 
 def main() -> int:
     """Run all benchmarks; the exit code says only whether they ran."""
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder:
-        rows = [*routes.bench(Path(folder)), *packets.bench(Path(folder))]
+        parts = (routes.bench, packets.bench, forwarding.bench)
+        rows = [row for part in parts for row in part(Path(folder))]
     publish(rows, Path("bench.json"), "R: the reference forwarder in the same round")
     return 0
 

@@ -20,33 +20,12 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define FRAME 80 /* bytes: some payload behind TCP, over IPv4 and over IPv6 */
+#include "scene.h"
+
 #define AF_INET 2
 #define AF_INET6 10
 
 char _license[] SEC("license") = "GPL";
-
-/*
- * `flows` is a power of two. Flow i has the low 16 bits of i in its source port and the others in its source address, and
- * goes to service i modulo `services`, which is in the last 16 bits of the destination address.
- */
-struct scene {
-	__u64 frame[FRAME / 8];
-	__u32 flows;
-	__u32 services;
-	__u32 next;
-	__u16 port_at;
-	__u16 source_at;      /* offset of the last 2 bytes of the address */
-	__u16 destination_at; /* likewise */
-	__u16 pad;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scene);
-} scenes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -55,36 +34,15 @@ struct {
 	__type(value, __u32);
 } under_test SEC(".maps");
 
-static __always_inline void put(struct xdp_md *ctx, __u16 at, __u16 value)
-{
-	__u8 *place = (void *)(long)ctx->data + (at & 127); /* the verifier wants to know how far */
-
-	if (place + sizeof(value) <= (__u8 *)(long)ctx->data_end)
-		*(__u16 *)place = value;
-}
-
 SEC("xdp.frags")
 int restore(struct xdp_md *ctx)
 {
-	__u32 zero = 0, length = ctx->data_end - ctx->data, flow;
-	struct scene *scene = bpf_map_lookup_elem(&scenes, &zero);
-	__u64 *words;
+	__u32 length = ctx->data_end - ctx->data;
 
-	if (!scene)
-		return XDP_ABORTED;
 	if (length != FRAME && bpf_xdp_adjust_head(ctx, (int)length - FRAME))
 		return XDP_ABORTED;
-	words = (void *)(long)ctx->data;
-	if ((void *)(words + FRAME / 8) > (void *)(long)ctx->data_end)
+	if (next_packet(ctx))
 		return XDP_ABORTED;
-#pragma unroll
-	for (int i = 0; i < FRAME / 8; i++)
-		words[i] = scene->frame[i];
-	flow = scene->next++ & (scene->flows - 1);
-	put(ctx, scene->port_at, flow);
-	put(ctx, scene->source_at, flow >> 16);
-	if (scene->services)
-		put(ctx, scene->destination_at, bpf_htons(flow % scene->services));
 	bpf_tail_call_static(ctx, &under_test, 0);
 	return XDP_ABORTED;
 }
@@ -128,19 +86,6 @@ static __always_inline void count(void)
 
 	if (packets)
 		*packets += 1;
-}
-
-static __always_inline __u16 header_csum(const struct iphdr *ip)
-{
-	const __u16 *words = (const void *)ip;
-	__u32 sum = 0;
-
-#pragma unroll
-	for (int i = 0; i < (int)(sizeof(*ip) / 2); i++)
-		sum += words[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
 }
 
 static __always_inline int send(struct xdp_md *ctx, const struct bpf_fib_lookup *fib, const void *outer, int size,

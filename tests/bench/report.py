@@ -69,6 +69,26 @@ def row(
     )
 
 
+def speed(
+    name: str, samples: Sequence[float], others: Mapping[str, Sequence[float]], at_least: Mapping[str, float]
+) -> Row:
+    """How many times as fast: nanoseconds a packet, and those of other ways in the same rounds divided by them.
+
+    ``at_least``: the targets for these ratios, by way; empty for none.
+    """
+    ratio = {way: round(_ratio(theirs, samples), 2) for way, theirs in others.items()}
+    return Row(
+        name=name,
+        value=round(median(samples), 1),
+        unit="ns a packet",
+        spread=(round(min(samples), 1), round(max(samples), 1)),
+        n=len(samples),
+        ratio=ratio,
+        target=", ".join(f">= {target:g} {way}" for way, target in at_least.items()) or None,
+        ok=all(ratio[way] >= target for way, target in at_least.items()) if at_least else None,
+    )
+
+
 def figure(
     name: str,
     samples: Sequence[float],

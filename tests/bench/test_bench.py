@@ -11,9 +11,9 @@ import pytest
 
 from datapath import shim
 from datapath.settle import INGRESS
-from tests.bench import packets, routes
+from tests.bench import forwarding, packets, routes
 from tests.bench.report import figure, publish, row
-from tests.bench.under_test import Forwarders
+from tests.bench.under_test import Forwarders, compiled
 from tests.datapath.node import SMALL, Node
 
 
@@ -58,6 +58,26 @@ def test_packets_are_checked_as_they_are_timed(node: Node, tmp_path: Path, monke
         packets.measure(wrong, ours, forwarders, to)
     with pytest.raises(AssertionError, match="no outer header"):
         packets.measure(packets.cases(1)[0], forwarders.nothing, forwarders, to)
+
+
+@pytest.mark.root
+def test_packets_are_forwarded_by_every_way_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwarding, "PACKETS", 1 << 12)
+    monkeypatch.setattr(forwarding, "ROUNDS", 2)
+    rows = {row.name: row for row in forwarding.bench(tmp_path, services=(3,))}
+    made = rows["forward/dsr/ipv4/65536-flows/3-services"]
+    assert made.ratio.keys() == {"plain", "nftables", "iptables"}
+    assert all(ratio > 0 for ratio in made.ratio.values())
+
+
+@pytest.mark.root
+def test_packets_that_do_not_come_back_are_no_figure(tmp_path: Path) -> None:
+    way = forwarding.Way(compiled("traffic.bpf.c", tmp_path), packets.IPV4.vip)
+    try:
+        with pytest.raises(AssertionError, match="0 of 64 packets came back"):
+            way.seconds(flows=1, services=0, packets=64, within=0.3)
+    finally:
+        way.close()
 
 
 @pytest.mark.root

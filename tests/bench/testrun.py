@@ -10,6 +10,7 @@ from typing import NamedTuple
 _BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 _PROG_TEST_RUN = 10
 _ROOM = 512
+_LIVE_FRAMES = 1 << 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -78,3 +79,23 @@ def run(prog: int, ifindex: int, frame: bytes, repeat: int) -> Run:
     if failed:
         raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN")
     return Run(spent / repeat, attr.retval, out.raw[: attr.data_size_out])
+
+
+def send(prog: int, ifindex: int, frame: bytes, packets: int) -> None:
+    """Let ``packets`` frames come in by the device, for real: what the program redirects is sent. Raises ``OSError``.
+
+    The frames are used again and again without being restored (BPF_F_TEST_XDP_LIVE_FRAMES).
+    """
+    data = ctypes.create_string_buffer(frame, len(frame))
+    context = _XdpMd(data_end=len(frame), ingress_ifindex=ifindex)
+    attr = _Attr(
+        prog_fd=prog,
+        data_size_in=len(frame),
+        data_in=ctypes.addressof(data),
+        repeat=packets,
+        ctx_size_in=ctypes.sizeof(context),
+        ctx_in=ctypes.addressof(context),
+        flags=_LIVE_FRAMES,
+    )
+    if _libc.syscall(_BPF, _PROG_TEST_RUN, ctypes.byref(attr), ctypes.sizeof(attr)):
+        raise OSError(ctypes.get_errno(), "BPF_PROG_TEST_RUN (live frames)")

@@ -14,7 +14,7 @@ from datapath import shim
 from tests.bench.testrun import Run, run
 
 FRAME = 80
-#: ``struct scene`` and ``struct service`` of forwarder.bpf.c.
+#: ``struct scene`` of scene.h.
 _SCENE = struct.Struct(f"={FRAME}sIIIHHHxx")
 _ZERO = bytes(4)
 #: Offsets of the source port and of the last two bytes of source and destination address.
@@ -23,22 +23,43 @@ _PLACES = {4: (14 + 20, 14 + 12 + 2, 14 + 16 + 2), 6: (14 + 40, 14 + 8 + 14, 14 
 _REFERENCE_SERVICES = 512
 
 
+def compiled(source: str, folder: Path) -> Path:
+    """The object of a source file that stands here. Raises ``CalledProcessError``."""
+    made = (folder / source).with_suffix(".o")
+    headers = subprocess.run(["cc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
+    flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", f"-I/usr/include/{headers}"]
+    subprocess.run(["clang", *flags, "-c", Path(__file__).with_name(source), "-o", made], check=True)
+    return made
+
+
+class Scenes:
+    """The map of scene.h in a loaded object: which packets are made."""
+
+    def __init__(self, loaded: Any) -> None:
+        self._map = shim.map_fd(loaded, "scenes")
+
+    def put(self, frame: bytes, *, flows: int, services: int) -> None:
+        """From now on packets like ``frame``, of ``flows`` flows (a power of two), beginning with the first.
+
+        ``services``: they are spread over so many destination addresses; 0 leaves the frame's own.
+        """
+        assert len(frame) == FRAME, f"{len(frame)} bytes"
+        scene = _SCENE.pack(frame, flows, services, 0, *_PLACES[frame[14] >> 4])
+        shim.update(self._map, _ZERO, scene, "scenes")
+
+
 class Forwarders:
     """``nothing`` and ``reference``, and any other program by its descriptor."""
 
     def __init__(self, folder: Path, ifindex: int) -> None:
         """Builds and loads what is here; packets come in by the device ``ifindex``."""
-        source, made = Path(__file__).with_name("forwarder.bpf.c"), folder / "forwarder.bpf.o"
-        headers = subprocess.run(["cc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
-        flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", f"-I/usr/include/{headers}"]
-        subprocess.run(["clang", *flags, "-c", source, "-o", made], check=True)
-        self._object: Any = shim.open_object(made)
+        self._object: Any = shim.open_object(compiled("forwarder.bpf.c", folder))
         shim.load(self._object)
         self._ifindex = ifindex
         self.nothing = shim.prog_fd(self._object, "nothing")
         self.reference = shim.prog_fd(self._object, "reference")
         self._restore = shim.prog_fd(self._object, "restore")
-        self._scenes = shim.map_fd(self._object, "scenes")
+        self._scenes = Scenes(self._object)
         self._slot = shim.map_fd(self._object, "under_test")
         self._services = shim.map_fd(self._object, "services")
 
@@ -59,9 +80,6 @@ class Forwarders:
 
         ``services``: the flows are spread over so many destination addresses; 0 leaves the frame's own.
         """
-        assert len(frame) == FRAME, f"{len(frame)} bytes"
-        version = frame[14] >> 4
-        scene = _SCENE.pack(frame, flows, services, 0, *_PLACES[version])
-        shim.update(self._scenes, _ZERO, scene, "scenes")
+        self._scenes.put(frame, flows=flows, services=services)
         shim.update(self._slot, _ZERO, struct.pack("=I", prog), "under_test")
         return run(self._restore, self._ifindex, frame, repeat)

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * Both ends of the forwarding that is measured, on one device of the router:
+ *
+ *   generate  run with BPF_F_TEST_XDP_LIVE_FRAMES, sends packets of the scene out of that device.
+ *   sink      attached to it, counts and drops what comes back for the backends; everything else goes to the stack, which
+ *             answers for addresses.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "scene.h"
+
+char _license[] SEC("license") = "GPL";
+
+/* The first three bytes of the backends' addresses, in network order: what came back for them has been forwarded. */
+#define BACKENDS 0x0af40200
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} arrived SEC(".maps");
+
+/* The kernel does not forward a header whose checksum is wrong. */
+static __always_inline void renew_checksum(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct iphdr *ip = (void *)(eth + 1);
+
+	if ((void *)(ip + 1) > (void *)(long)ctx->data_end)
+		return;
+	ip->check = 0;
+	ip->check = header_csum(ip);
+}
+
+SEC("xdp")
+int generate(struct xdp_md *ctx)
+{
+	if (next_packet(ctx))
+		return XDP_ABORTED;
+	renew_checksum(ctx);
+	return bpf_redirect(ctx->ingress_ifindex, 0);
+}
+
+SEC("xdp")
+int sink(struct xdp_md *ctx)
+{
+	void *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct iphdr *ip = (void *)(eth + 1);
+	__u32 zero = 0;
+	__u64 *packets;
+
+	if ((void *)(ip + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
+		return XDP_PASS;
+	if ((ip->daddr & bpf_htonl(0xffffff00)) != bpf_htonl(BACKENDS))
+		return XDP_PASS;
+	packets = bpf_map_lookup_elem(&arrived, &zero);
+	if (packets)
+		*packets += 1;
+	return XDP_DROP;
+}

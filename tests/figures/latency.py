@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.bench.report import Row
-from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, cluster
-from tests.figures.rows import counted, percentiles
+from tests.e2e.cluster import VIP_ROUTE, Cluster, cluster
+from tests.figures.rows import percentiles
 from tests.lab import RouteChange, RouteJournal, until
-from tests.oracle import Oracle
 
 WITHDRAWALS = 15
 CHANGES = 40
@@ -36,14 +35,13 @@ def latency_rows() -> list[Row]:
         back: list[float] = []
         # With policy Local a node answers for itself alone: it serves what it has proven, or it does not.
         _set_policy(made, "Local")
-        with RouteJournal(made.lab.router) as journal, Oracle(made.lab, VIP, same_servers=False) as oracle:
+        with RouteJournal(made.lab.router) as journal:
             for _ in range(WITHDRAWALS):
                 gone.append(_edit(made, False))
                 until(lambda: not made.next_hops, "no route", 20)
                 made.await_serving(0)  # the drain is over: what comes next has to be programmed
                 back.append(_edit(made, True))
                 made.await_vip()
-            seen = oracle.stop()
             _set_policy(made, "Cluster")
             for number in range(CHANGES):
                 edits.append(_edit(made, True, all_but="10.244.2.11" if number % 2 == 0 else ""))
@@ -57,8 +55,6 @@ def latency_rows() -> list[Row]:
     offset = time.time() - time.monotonic()
     withdrawn = [_first(changes, at + offset, deleted=True) - offset - at for at in gone]
     announced = [_first(changes, proof + offset, deleted=False) - offset - proof for proof in programmed[len(edits) :]]
-    lost = f"of {2 * WITHDRAWALS} transitions of two nodes, {seen.sent} datagrams sent while there was a route"
-    unserved = counted("announced-without-datapath/datagrams-lost", len(seen.lost), seen.sent, control=lost)
     file = [proof - at for proof, at in zip(programmed, (*edits, *back), strict=True)]
     event = [proof - at for proof, at in zip(programmed, heard, strict=True)]
     return [
@@ -67,7 +63,6 @@ def latency_rows() -> list[Row]:
         *percentiles("latency/kernel-to-route-at-router-bird", announced, targets=(3.0, 40.0)),
         *percentiles("latency/last-backend-lost-to-route-gone-bird", withdrawn, targets=(_TARGET_MS, _TARGET_MS)),
         *percentiles("cold-start/two-nodes-to-all-routes-1-vip", [cold], targets=(2000.0, 2000.0))[:1],
-        unserved,
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.e2e.cluster import VIP, Cluster
 from tests.figures.client import Blast
 from tests.figures.rows import counted, percentiles
 from tests.figures.table import write_table
+from tests.figures.transitions import Witness
 from tests.lab import until
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "figures.md"
@@ -47,3 +50,27 @@ def test_the_client_sees_what_is_lost_and_what_is_broken(shared: Cluster) -> Non
         shared.lab.start_pod(pod)
         seen = blast.stop()
     assert seen.broken + seen.lost > 0, seen
+
+
+@pytest.mark.root
+@pytest.mark.lab
+def test_the_witness_finds_out_a_route_without_a_datapath(shared: Cluster) -> None:
+    router, node = shared.lab.router, shared.lab.nodes[0]
+
+    @contextlib.contextmanager
+    def routed(vip: str) -> Iterator[None]:
+        """By another route than the router's own, which is preferred by its metric."""
+        route = [f"{vip}/32", "via", node.address, "metric", "1"]
+        router.run(["ip", "route", "add", *route])
+        yield
+        router.run(["ip", "route", "del", *route])
+
+    with Witness(shared) as witness, routed(VIP):
+        served = witness.stop()
+    with Witness(shared) as witness, routed("203.0.113.77"):
+        not_served = witness.stop()
+    assert served.at_once > 0
+    assert (served.lost, served.dark_ms) == (0, 0.0), served
+    assert not_served.at_once > 0
+    assert not_served.lost == not_served.sent > 0, not_served
+    assert not_served.dark_ms > 0

@@ -13,7 +13,7 @@ from announcer.model.objects import ObjectKey, Service
 from announcer.sources.kube.access import Connection
 from announcer.sources.kube.patience import Trouble
 from announcer.sources.kube.resources import SERVICES
-from announcer.sources.kube.wire import RemoteObject, read_object, read_status
+from announcer.sources.kube.wire import JSON, JsonObject, RemoteObject, WireError, read_object
 
 #: A leader that waits longer for an answer than this would be deposed before it comes.
 _SECONDS = 4.0
@@ -58,7 +58,10 @@ async def patch_status(connection: Connection, service: Service, patch: dict[str
     path = f"{_in(service.key.namespace)}/services/{service.key.name}/status?fieldManager=lockstep-allocator"
     body = await _request(connection, "PATCH", path, patch, content_type=_STRATEGIC)
     assert body is not None
-    return read_object(body, SERVICES)
+    try:
+        return read_object(JsonObject(body), SERVICES)
+    except WireError as error:
+        raise Trouble(f"PATCH {path}: {error}") from error
 
 
 async def post_event(connection: Connection, event: dict[str, Any]) -> None:
@@ -107,4 +110,4 @@ async def _request(
         return None
     if answer.status in (404, 409):
         raise Conflict(path)
-    raise Trouble(f"{method} {path}: {answer.status} {read_status(body).message[:300]}")
+    raise Trouble(f"{method} {path}: {answer.status} {JSON.status(body).message[:300]}")

@@ -25,7 +25,8 @@ BOOKMARK_SECONDS = 60.0
 class Request:
     """What was asked: ``kind``, and whether it was a watch; ``time`` is the loop's."""
 
-    def __init__(self, kind: str, query: dict[str, str], time: float, path: str) -> None:
+    def __init__(self, kind: str, query: dict[str, str], time: float, path: str, accept: str = "") -> None:
+        self.accept = accept
         self.kind = kind
         self.query = query
         self.time = time
@@ -194,7 +195,9 @@ class ScriptedServer:
         if http.path == "/version":
             return web.json_response({"major": "1", "minor": self.minor})
         kind, namespace = place_of(http.path)
-        request = Request(kind, dict(http.query), asyncio.get_running_loop().time(), http.path)
+        request = Request(
+            kind, dict(http.query), asyncio.get_running_loop().time(), http.path, http.headers.get("Accept", "")
+        )
         self.requests.append(request)
         wrong = self.fault(request)
         if wrong is not None:

@@ -18,6 +18,8 @@ from tests.kube import objects
 from tests.kube.scripted import Request, ScriptedServer, refusal
 from tests.kube.worlds import CONFIG_TEXT, Follower, ScriptedWorld, web_service, web_slice
 
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
 Play = Callable[[ScriptedServer, Follower], Awaitable[None]]
 Stage = Callable[[Play], None]
 
@@ -227,6 +229,25 @@ def test_garbage_in_a_stream_is_no_end(stage: Stage, garbage: bytes) -> None:
         await converges(server, follower)
 
     stage(scenario)
+
+
+@pytest.mark.parametrize("garbage", [b"\0\0\0\4k8s\0", b"\x7f\0\0\0", b"k8s\0\x12\xff"])
+def test_protobuf_that_cannot_be_read_is_given_up_for_json(tmp_path: Path, garbage: bytes) -> None:
+    """From the first answer on, until this process asks for something else."""
+
+    async def scenario(world: ScriptedWorld, follower: Follower) -> None:
+        await follower.until(lambda: follower.synced, "the first state", 30)
+        followed = [one for one in world.server.requests if one.is_watch and one.kind == "EndpointSlice"]
+        assert [PROTOBUF in one.accept for one in followed] == [True, False], "asked for once, and no more"
+        await converges(world.server, follower)
+
+    world = ScriptedWorld(tmp_path)
+
+    def broken(request: Request) -> web.Response | None:
+        return web.Response(body=garbage, content_type=PROTOBUF) if PROTOBUF in request.accept else None
+
+    world.server.fault = broken
+    world.run(scenario)
 
 
 def test_a_line_that_was_cut_in_the_middle_is_no_event(stage: Stage) -> None:

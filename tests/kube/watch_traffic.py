@@ -1,11 +1,11 @@
 """What one agent costs an API server in watch traffic, measured, and what that makes of a cluster of 1,000 nodes.
 
-``make bench-watch`` prints a table. A real API server holds 1,000 Nodes; the source of one agent follows it and counts
-every event and every byte of JSON that it is sent (TLS and HTTP framing not counted). What the table gives for 1,000
-nodes is that times 1,000: agents do not differ, but nobody ran 1,000 of them.
+``make bench-watch`` prints a table. A real API server holds 1,000 Nodes; the source of one agent follows it, and every
+event and every byte that it is sent is counted (TLS and HTTP framing are not). What the table gives for 1,000 nodes is
+that times 1,000: agents do not differ, but nobody ran 1,000 of them.
 
-Beside it two watches that the source does not have, as controls: all Nodes, which every kubelet writes, and core/v1
-Endpoints, one object for a Service of any size.
+Beside it three watches that the source does not have, as controls: its slices as JSON; all Nodes, which every kubelet
+writes; and core/v1 Endpoints, one object for a Service of any size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import asyncio
 import json
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -23,9 +22,10 @@ from typing import Any
 
 import aiohttp
 
-from announcer.model.objects import ObjectKey
-from announcer.sources.kube import ClusterAccess, KubeSource, reflector
-from announcer.sources.kube.lines import lines_of
+from announcer.model.objects import Kind, ObjectKey
+from announcer.sources.kube import ClusterAccess, KubeSource, list_watch
+from announcer.sources.kube.resources import ENDPOINT_SLICES
+from announcer.sources.kube.wire import JSON, Encoding, WireEvent, encoding_of
 from tests.kube import objects
 from tests.kube.api import Manifest, path_of
 from tests.kube.server import KubeServer
@@ -42,23 +42,43 @@ Change = Callable[[int], Awaitable[None]]
 
 
 class Meter:
-    """Events and bytes since the last reset."""
+    """Events and bytes since the last reset. Bookmarks count: they are sent, too."""
 
     def __init__(self) -> None:
         self.events = 0
         self.bytes = 0
-        self.kinds: Counter[str] = Counter()
-
-    def take(self, line: bytes) -> None:
-        """One line of a watch. Bookmarks count: they are sent, too."""
-        self.events += 1
-        self.bytes += len(line) + 1
-        event = json.loads(line)
-        self.kinds[event["object"].get("kind", "?") if event["type"] != "BOOKMARK" else "bookmark"] += 1
 
     def reset(self) -> None:
         """Begin anew."""
         self.__init__()  # type: ignore[misc]
+
+
+class MeteredContent:
+    """A body of which the bytes are counted as they come."""
+
+    def __init__(self, content: aiohttp.StreamReader, meter: Meter) -> None:
+        self._content, self._meter = content, meter
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        """See ``aiohttp.StreamReader``."""
+        async for piece in self._content.iter_any():
+            self._meter.bytes += len(piece)
+            yield piece
+
+
+class MeteredEncoding:
+    """An encoding of which the events and their bytes are counted."""
+
+    def __init__(self, encoding: Encoding, meter: Meter) -> None:
+        self._encoding, self._meter = encoding, meter
+        self.page, self.status = encoding.page, encoding.status
+
+    async def events(self, content: aiohttp.StreamReader) -> AsyncIterator[WireEvent]:
+        """See ``Encoding``."""
+        metered: Any = MeteredContent(content, self._meter)
+        async for event in self._encoding.events(metered):
+            self._meter.events += 1
+            yield event
 
 
 class Load:
@@ -127,20 +147,21 @@ def endpoints_object(service: str, count: int, stamp: int) -> Manifest:
     }
 
 
-async def follow_raw(session: aiohttp.ClientSession, url: str, meter: Meter, ready: asyncio.Event) -> None:
-    """A watch as a program without thought has it: everything of a kind."""
+async def follow_raw(
+    session: aiohttp.ClientSession, url: str, meter: Meter, ready: asyncio.Event, **selectors: str
+) -> None:
+    """A watch as a program without thought has it: everything of a kind, as JSON."""
     query = {
         "watch": "true",
         "sendInitialEvents": "true",
         "resourceVersionMatch": "NotOlderThan",
         "allowWatchBookmarks": "true",
+        **selectors,
     }
     async with session.get(url, params=query, timeout=aiohttp.ClientTimeout(total=None)) as answer:
         assert answer.status == 200, await answer.text()
-        async for line in lines_of(answer.content):
-            if ready.is_set():
-                meter.take(line)
-            elif b"k8s.io/initial-events-end" in line:
+        async for event in MeteredEncoding(JSON, meter).events(answer.content):
+            if event.type == "BOOKMARK" and event.object.metadata().ends_initial_events:
                 ready.set()
 
 
@@ -148,15 +169,15 @@ Row = tuple[str, float, float, float]
 
 
 class Bench:
-    """The watches of one agent, and the two of the controls."""
+    """The watches of one agent, and those of the controls."""
 
     def __init__(self, server: KubeServer, load: Load, seconds: float) -> None:
         self.rows: list[Row] = []
-        self.agent, self.nodes, self.endpoints = Meter(), Meter(), Meter()
+        self.agent, self.json, self.nodes, self.endpoints = Meter(), Meter(), Meter(), Meter()
         self._server = server
         self._load = load
         self._seconds = seconds
-        self._ready = [asyncio.Event(), asyncio.Event(), asyncio.Event()]
+        self._ready = [asyncio.Event() for _ in range(4)]
 
     def begin(self, session: aiohttp.ClientSession) -> list[asyncio.Task[None]]:
         """Follow everything."""
@@ -165,6 +186,15 @@ class Bench:
             asyncio.create_task(self._follow()),
             asyncio.create_task(follow_raw(session, f"{url}/nodes", self.nodes, self._ready[1])),
             asyncio.create_task(follow_raw(session, f"{url}/endpoints", self.endpoints, self._ready[2])),
+            asyncio.create_task(
+                follow_raw(
+                    session,
+                    self._server.url + ENDPOINT_SLICES.path,
+                    self.json,
+                    self._ready[3],
+                    **ENDPOINT_SLICES.selectors,
+                )
+            ),
         ]
 
     async def synced(self) -> None:
@@ -172,12 +202,10 @@ class Bench:
         await asyncio.wait_for(asyncio.gather(*(ready.wait() for ready in self._ready)), 60)
 
     async def _follow(self) -> None:
-        async def counted(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-            async for line in lines_of(content):
-                self.agent.take(line)
-                yield line
+        def counted(content_type: str, kind: Kind) -> Encoding:
+            return MeteredEncoding(encoding_of(content_type, kind), self.agent)
 
-        setattr(reflector, "lines_of", counted)  # noqa: B010 - the place that every event of every watch passes
+        setattr(list_watch, "encoding_of", counted)  # noqa: B010 - the place that every event of every watch passes
         access = ClusterAccess(kubeconfig=self._server.kubeconfig(self._server.admin_token, "bench"))
         source = KubeSource(access, node_name="node-1", config=ObjectKey("kube-system", "bgp-config"))
         async for _ in source.events():
@@ -185,7 +213,7 @@ class Bench:
 
     async def phase(self, name: str, what: Change, rate: float, control: Meter | None = None) -> None:
         """One or two rows."""
-        for one in (self.agent, self.nodes, self.endpoints):
+        for one in (self.agent, self.json, self.nodes, self.endpoints):
             one.reset()
         changes = await self._load.every(what, rate, self._seconds)
         await asyncio.sleep(1)
@@ -207,9 +235,9 @@ async def measure(server: KubeServer, seconds: float, rate: float) -> list[Row]:
             await bench.synced()
             beats = f"{NODES} kubelets, a heartbeat every {HEARTBEAT_SECONDS} s"
             await bench.phase(beats, partial(_heartbeat, load), NODES / HEARTBEAT_SECONDS, bench.nodes)
-            await bench.phase("Services of 10 endpoints", partial(_slice, load, "small", 20, 10), rate)
+            await bench.phase("Services of 10 endpoints", partial(_slice, load, "small", 20, 10), rate, bench.json)
             large = "a Service of 1,000 endpoints"
-            await bench.phase(f"{large}, 10 slices", partial(_slice, load, "large", 10, 100), rate)
+            await bench.phase(f"{large}, 10 slices", partial(_slice, load, "large", 10, 100), rate, bench.json)
             await bench.phase(f"{large}, one Endpoints", partial(_whole, load), rate, bench.endpoints)
         finally:
             for task in tasks:

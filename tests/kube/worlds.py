@@ -7,9 +7,9 @@ import contextlib
 import gc
 import random
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import yaml
 
@@ -24,6 +24,8 @@ from tests.kube.relay import Relay
 from tests.kube.scripted import ScriptedServer
 from tests.kube.server import KubeServer
 from tests.kube.virtual_time import run_virtually
+
+T = TypeVar("T")
 
 NODE = "n1"
 CONFIG = ObjectKey("kube-system", "bgp-config")
@@ -193,11 +195,7 @@ class RealWorld:
                 await scenario(self, follower)
                 assert_consistent(follower)
 
-        with warnings.catch_warnings():
-            # A TLS handshake that is cut or cancelled leaves its socket to the garbage collector (asyncio.sslproto).
-            warnings.simplefilter("ignore", ResourceWarning)
-            asyncio.run(work())
-            gc.collect()
+        run_over_tls(work())
 
     def put(self, manifest: Manifest) -> None:
         metadata = manifest["metadata"]
@@ -229,6 +227,18 @@ class RealWorld:
 
     def kubeconfig(self) -> Path:
         return self._server.kubeconfig(self._server.admin_token, "follower", url=self._relay.url)
+
+
+def run_over_tls(work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which may leave connections in the middle of something.
+
+    TLS that is cut or cancelled leaves its socket to the garbage collector (``asyncio.sslproto``).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        result = asyncio.run(work)
+        gc.collect()
+    return result
 
 
 @contextlib.contextmanager

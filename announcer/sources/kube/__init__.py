@@ -7,10 +7,11 @@
      Services, EndpointSlices: one Reflector each) ────┘
 
 - ``access``: where the API server is, and how this process proves who it is;
-- ``wire``: the bytes of a watch or a list, and the objects in them;
+- ``wire``: the bytes of a watch or a list, and the objects in them, as JSON or protobuf;
 - ``mirror``: what one resource looks like now, whatever order the news come in; knows neither time nor network;
-- ``reflector``: keeps one mirror up to date over one connection after the other;
-- ``patience``: how long to wait for what;
+- ``list_watch``: what is said over one connection;
+- ``reflector``: keeps one mirror up to date over one connection after the other; ``standing``: whether that goes well;
+- ``patience``: how long to wait for what; ``pace``: when to look again;
 - ``source``: all of them together, as one sequence of events.
 
 While the API server is away the last state stays in force: nothing is removed because nobody answers.

@@ -55,11 +55,17 @@ class Connection(msgspec.Struct, frozen=True):
         return f"Connection({self.server})"
 
     def get(
-        self, path: str, query: Mapping[str, str], timeout: aiohttp.ClientTimeout | None = None
+        self,
+        path: str,
+        query: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout | None = None,
+        *,
+        accept: str = "application/json",
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """GET; the answer's body is read by whoever asks. ``timeout`` in place of the one of the session."""
         options = dict(self.options) if timeout is None else {**self.options, "timeout": timeout}
-        return self.session.get(self.server + path, params=query, headers=self.headers, **options)
+        headers = {**self.headers, "Accept": accept}
+        return self.session.get(self.server + path, params=query, headers=headers, **options)
 
     def post(self, path: str, body: bytes) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """POST of a JSON object."""

@@ -19,7 +19,7 @@ from announcer.cli.client import (
     print_json,
     state_dir_option,
 )
-from announcer.run.drain import DrainFile
+from announcer.run.drain import OPERATOR, DrainFile
 
 #: How long an agent that runs may take to notice.
 _NOTICE_SECONDS = 5.0
@@ -57,7 +57,8 @@ def undrain(state_dir: Path, as_json: bool) -> None:
     no agent answers.
     """
     DrainFile(state_dir).clear()
-    seen = _await(state_dir, lambda drain: not drain["requested"], _NOTICE_SECONDS)
+    # The agent hears of it before it has decided anew: until then the old decision still says that the node leaves.
+    seen = _await(state_dir, lambda drain: not drain["requested"] and OPERATOR not in drain["by"], _NOTICE_SECONDS)
     _print(seen, as_json)
     sys.exit(EXIT_NO if seen["state"] != "none" else 0)
 

@@ -12,6 +12,8 @@ from typing import Any
 
 _FILE_NAME = "drain"
 SCHEMA = "lockstep.drain/v1"
+#: How a drain for this file's sake is named wherever it is told why a node leaves.
+OPERATOR = "lockstep drain"
 
 
 class DrainFile:

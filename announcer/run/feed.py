@@ -13,7 +13,7 @@ from announcer.decide.drain import node_words
 from announcer.inputs import absorb, config_from_event, guard_empty, secrets_of
 from announcer.model.errors import ConfigProblem
 from announcer.run.agent import Agent
-from announcer.run.drain import DrainFile
+from announcer.run.drain import OPERATOR, DrainFile
 from announcer.run.last_good import LastGood
 from announcer.run.settings import AgentSettings
 from announcer.snapshot import ConfigView, Snapshot, lose_config, take_config
@@ -55,7 +55,7 @@ class Feed:
         self.leaving = False
         self._left = False
         # Before the first snapshot: an agent that was killed while it drained must not announce everything again.
-        agent.drain("lockstep drain" if DrainFile(settings.state_dir).wanted else "")
+        agent.drain(OPERATOR if DrainFile(settings.state_dir).wanted else "")
 
     @property
     def stale_seconds(self) -> float:
@@ -84,7 +84,7 @@ class Feed:
         file = DrainFile(self._settings.state_dir)
         while True:
             if not self.leaving:
-                self._agent.drain("lockstep drain" if file.wanted else "")
+                self._agent.drain(OPERATOR if file.wanted else "")
             self._agent.know_nodes(self._nodes_fresh(self._agent.snapshot))
             await asyncio.sleep(_DRAIN_POLL_SECONDS)
 

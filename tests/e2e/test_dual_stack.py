@@ -6,64 +6,17 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
-from tests.e2e.cluster import VIP, Cluster, Manifest, cluster
-from tests.lab import SessionOptions, until
+from tests.e2e.cluster import VIP, Cluster
+from tests.e2e.dual_stack import VIP6, dual_stack_cluster
 from tests.lab.traffic import SteadyTraffic, send
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
-VIP6 = "2001:db8:f::10"
-
-
-def _both_addresses(manifest: Manifest) -> None:
-    spec = manifest["spec"]
-    del spec["loadBalancerIP"]
-    spec["ipFamilies"], spec["ipFamilyPolicy"] = ["IPv4", "IPv6"], "RequireDualStack"
-    manifest["status"] = {"loadBalancer": {"ingress": [{"ip": VIP}, {"ip": VIP6}]}}
-
-
-def _dual_stack(manifest: Manifest) -> None:
-    spec = manifest["spec"]
-    number = spec["podCIDR"].split(".")[2]
-    spec["podCIDRs"] = [spec["podCIDR"], f"2001:db8:244:{number}::/64"]
-
-
-def _slice6(made: Cluster) -> str:
-    """The IPv6 addresses of the same pods."""
-    agent = made.agents[0]
-    manifest = yaml.safe_load((agent.source / "endpointslice-web.yaml").read_text())
-    manifest["metadata"]["name"], manifest["addressType"] = "web-6", "IPv6"
-    conditions = manifest["endpoints"][0]["conditions"]
-    manifest["endpoints"] = [
-        {"addresses": [str(pod.plan.address6)], "nodeName": node.name, "conditions": conditions}
-        for node in made.lab.nodes
-        for pod in node.pods
-    ]
-    text: str = yaml.safe_dump(manifest)
-    return text
-
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Cluster]:
-    with cluster("bird", session=SessionOptions(families=("ipv4", "ipv6"))) as made:
-        for node in made.lab.nodes:
-            made.edit(f"node-{node.name}.yaml", _dual_stack)
-        made.edit("service-web.yaml", _both_addresses)
-        text = _slice6(made)
-        for agent in made.agents:
-            config = (agent.source / "bgp-config.yaml").read_text()
-            config = config.replace("my-asn: 64512", "my-asn: 64512\n        families: [ipv4, ipv6]")
-            config = config.replace("- 203.0.113.0/28", '- 203.0.113.0/28\n          - "2001:db8:f::/112"')
-            made.write(agent, "bgp-config.yaml", config)
-            made.write(agent, "endpointslice-web6.yaml", text)
-            agent.start()
-        for agent in made.agents:
-            for vip in (VIP, VIP6):
-                agent.await_announced(vip, 30)
-        wanted = frozenset(node.address6 for node in made.lab.nodes)
-        until(lambda: made.lab.router.fib().get(f"{VIP6}/128") == wanted, "both next hops of the IPv6 VIP", 30)
+    with dual_stack_cluster("bird") as made:
         yield made
 
 

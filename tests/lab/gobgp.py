@@ -1,6 +1,7 @@
-"""GoBGP 3 as the lab's router, for what it holds. It puts nothing into the kernel, so ``fib`` stays empty.
+"""GoBGP 3 as the lab's router, for what it holds. It puts nothing into the kernel, so ``fib`` stays empty by itself.
 
-Its way into the kernel is FRR's zebra, and GoBGP 3.10 panics at the messages of zebra 8.4 (measured).
+Its way into the kernel is FRR's zebra, and GoBGP 3.10 panics at the messages of zebra 8.4 (measured);
+``tests.lab.gobgp_fib`` stands in where packets have to follow its routes.
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ class GobgpRouter(Router):
 
     def _start_daemons(self) -> list[Process]:
         Path(self._socket).unlink(missing_ok=True)  # one that was killed leaves it, and the next does not take it over
-        options = ["--log-plain", "--log-level", "debug", "--pprof-disable", "--api-hosts", f"unix://{self._socket}"]
+        options = ["--log-plain", "--log-level", "debug", "--pprof-disable", "--api-hosts", self.api]
         return [self.popen(["gobgpd", "-f", self.folder / "gobgpd.toml", *options])]
 
     def _answers(self) -> bool:
-        return self.run(["gobgp", "--target", f"unix://{self._socket}", "global"], check=False).returncode == 0
+        return self.run(["gobgp", "--target", self.api, "global"], check=False).returncode == 0
 
     def sessions(self) -> dict[str, str]:
         """Return the state of each session by neighbor address."""
@@ -95,11 +96,16 @@ class GobgpRouter(Router):
         return found
 
     @property
+    def api(self) -> str:
+        """Where ``gobgp --target`` finds it."""
+        return f"unix://{self._socket}"
+
+    @property
     def _socket(self) -> str:
         return f"{self.folder}/gobgp.sock"
 
     def _ask(self, *words: str) -> Any:
-        return json.loads(self.run(["gobgp", "--target", f"unix://{self._socket}", "-j", *words]).stdout or "{}")
+        return json.loads(self.run(["gobgp", "--target", self.api, "-j", *words]).stdout or "{}")
 
 
 def render(plan: Plan) -> str:

@@ -34,7 +34,7 @@ from tests.lab.host import Process
 _PROGRAM = Path(__file__).with_name("oracle.py")
 #: Where a password has to stand: the router's and the nodes' own configurations. Pins cannot be read.
 _CONFIGURATIONS = frozenset({"manifests", "router", "bpffs", "exabgp.conf", "last-good-config.json"})
-_ALLOWED = ("203.0.113.0/24", "10.244.0.0/16")
+_ALLOWED = ("203.0.113.0/24", "10.244.0.0/16", "2001:db8:f::/64", "2001:db8:244::/48")
 
 
 class OracleSeen(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,11 +2,11 @@
 
 Standard library only, run by its path inside the router's network namespace::
 
-    oracle.py --vip 203.0.113.10 --port 53 --allowed 203.0.113.0/24 --allowed 10.244.0.0/16
+    oracle.py --vip 203.0.113.10 --vip 2001:db8:f::10 --port 53 --allowed 203.0.113.0/24 --allowed 2001:db8:f::/64
 
-Every 20 ms it looks at the kernel's routes, as a packet would find them, and sends a datagram from a new port to every
-VIP that has a route; in between, datagrams of a number of flows that keep their ports. The servers answer with their
-name and the datagram. At the end of standard input it prints what it saw as one line of JSON.
+Both families. Every 20 ms it looks at the kernel's routes, as a packet would find them, and sends a datagram from a new
+port to every VIP that has a route; in between, datagrams of a number of flows that keep their ports. The servers answer
+with their name and the datagram. At the end of standard input it prints what it saw as one line of JSON.
 
 What is called lost was sent while the router had a route: then I1 of the promise says that it is answered.
 """
@@ -30,6 +30,8 @@ FLOWS = 32
 BGP_PORT = 179
 _ESTABLISHED = "01"
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 
 @dataclass
 class Seen:
@@ -51,7 +53,8 @@ class Flow:
     """A socket that sends to one VIP. One that ``keeps`` its port must always be answered by the same server."""
 
     def __init__(self, target: tuple[str, int], *, keeps: bool) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self.socket.connect(target)
         self.vip = target[0]
@@ -67,7 +70,7 @@ class Oracle:
         self.seen = Seen()
         self._vips = vips
         self._port = port
-        self._allowed = [ipaddress.IPv4Network(text) for text in allowed]
+        self._allowed = [ipaddress.ip_network(text) for text in allowed]
         self._selector = selectors.DefaultSelector()
         self._selector.register(sys.stdin, selectors.EVENT_READ)
         self._kept: list[Flow] = []
@@ -98,12 +101,12 @@ class Oracle:
     def _look(self) -> None:
         self.seen.looks += 1
         table = _table()
-        for prefix in sorted(table):
-            if not any(prefix.subnet_of(allowed) for allowed in self._allowed) and str(prefix) not in self.seen.foreign:
+        for prefix in sorted(table, key=str):
+            if not any(_inside(prefix, allowed) for allowed in self._allowed) and str(prefix) not in self.seen.foreign:
                 self.seen.foreign.append(str(prefix))
         missing = False
         for vip in self._vips:
-            reachable = any(ipaddress.IPv4Address(vip) in prefix for prefix in table)
+            reachable = any(ipaddress.ip_address(vip) in prefix for prefix in table)
             missing |= not reachable
             if self._known.get(vip) is not reachable:
                 self._known[vip] = reachable
@@ -185,15 +188,24 @@ class Oracle:
         self._sessions = now
 
 
-def _table() -> set[ipaddress.IPv4Network]:
+def _inside(prefix: Network, allowed: Network) -> bool:
+    return prefix.network_address in allowed and prefix.prefixlen >= allowed.prefixlen
+
+
+def _table() -> set[Network]:
     """Prefixes that a routing protocol has put into the main table: those with a next hop."""
-    found = set()
+    found: set[Network] = set()
     with open("/proc/self/net/route", encoding="ascii") as lines:
         for line in list(lines)[1:]:
             fields = line.split()
             destination, gateway, mask = (int(fields[column], 16) for column in (1, 2, 7))
             if gateway and mask:
                 found.add(ipaddress.IPv4Network((_swapped(destination), _swapped(mask).bit_count())))
+    with open("/proc/self/net/ipv6_route", encoding="ascii") as lines:
+        for line in lines:
+            text, length, _, _, gateway6, *_ = line.split()
+            if int(gateway6, 16) and int(length, 16):
+                found.add(ipaddress.IPv6Network((int(text, 16), int(length, 16))))
     return found
 
 
@@ -204,8 +216,10 @@ def _swapped(number: int) -> int:
 
 def _sessions() -> frozenset[str]:
     """The remote ends of established BGP sessions."""
-    with open("/proc/self/net/tcp", encoding="ascii") as lines:
-        rows = [line.split() for line in list(lines)[1:]]
+    rows = []
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/self/net/{table}", encoding="ascii") as lines:
+            rows += [line.split() for line in list(lines)[1:]]
     own = f":{BGP_PORT:04X}"
     return frozenset(row[2] for row in rows if row[1].endswith(own) and row[3] == _ESTABLISHED)
 

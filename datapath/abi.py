@@ -34,6 +34,7 @@ class PacketReason(StrEnum):
     MTU_ANSWER = "mtu_answer"
     NO_SERVICE = "no_service"
     UNASSIGNED = "unassigned"
+    SOURCE_NOT_ALLOWED = "source_not_allowed"
     NO_BACKEND = "no_backend"
     OTHER_PROTOCOL = "other_protocol"
     ICMP = "icmp"
@@ -82,12 +83,14 @@ class SettingFlag(IntFlag):
 #: Addresses and ports are kept as the bytes of network order (``16s``, ``2s``), all else is in host order.
 #: Addresses are those of IPv6, IPv4 being mapped.
 FRONTEND_KEY = struct.Struct("=16s2sBx")
-FRONTEND = struct.Struct("=IHHBBBxI")
+FRONTEND = struct.Struct("=IHHBBBxII")
 #: The part that user space writes; the next hop that the program keeps stands behind it.
 BACKEND = struct.Struct("=16s16sI2sBx")
 DECAP_KEY = struct.Struct("=16s16s2sBx")
 DECAP = struct.Struct("=2s2x")
 GUARD_KEY = struct.Struct("=I16s")
+SOURCE_KEY = struct.Struct("=II16s")
+SOURCE = struct.Struct("=I")
 VIP = struct.Struct("=I")
 FLOW_KEY = struct.Struct("=16s16s2s2sB3x")
 FLOW = struct.Struct("=IIII")
@@ -124,6 +127,7 @@ _SIZES = {
     "lb_decap_key": DECAP_KEY.size,
     "lb_decap": DECAP.size,
     "lb_guard_key": GUARD_KEY.size,
+    "lb_source_key": SOURCE_KEY.size,
     "lb_vip": VIP.size,
     "lb_sieve": SIEVE_AT + (1 << SIEVE_BITS) // 8,
     "lb_flow_key": FLOW_KEY.size,
@@ -140,11 +144,12 @@ _SIZES = {
 
 _OFFSETS = {
     "lb_frontend_key": (0, 16, 18),
-    "lb_frontend": (0, 4, 6, 8, 9, 10, 12),
+    "lb_frontend": (0, 4, 6, 8, 9, 10, 12, 16),
     "lb_backend": (0, 16, GENERATION_AT, 36, 38, BACKEND.size),
     "lb_decap_key": (0, 16, 32, 34),
     "lb_decap": (0,),
     "lb_guard_key": (0, 4),
+    "lb_source_key": (0, 4, 8),
     "lb_sieve": (0, 4, SIEVE_AT),
     "lb_flow_key": (0, 16, 32, 34, 36),
     "lb_flow": (0, 4, 8, 12),

@@ -17,7 +17,10 @@ _EMPTY = Row(0, array("H", [abi.NOBODY]))
 
 
 class Entry(NamedTuple):
-    """``struct lb_frontend``. ``since``: coarse time at which slots last went into transition."""
+    """``struct lb_frontend``. ``since``: coarse time at which slots last went into transition.
+
+    ``sources``: the set of clients that are let in, 0: everybody.
+    """
 
     block: int = 0
     serving: int = 0
@@ -26,12 +29,13 @@ class Entry(NamedTuple):
     previous_bits: int = 0
     flags: abi.FrontendFlag = abi.FrontendFlag(0)
     since: int = 0
+    sources: int = 0
 
     @classmethod
     def unpack(cls, data: bytes) -> Entry:
         """From the bytes of the map."""
-        block, serving, members, bits, previous_bits, flags, since = abi.FRONTEND.unpack(data)
-        return cls(block, serving, members, bits, previous_bits, abi.FrontendFlag(flags), since)
+        block, serving, members, bits, previous_bits, flags, since, sources = abi.FRONTEND.unpack(data)
+        return cls(block, serving, members, bits, previous_bits, abi.FrontendFlag(flags), since, sources)
 
     def pack(self) -> bytes:
         """The bytes of the map."""
@@ -57,11 +61,11 @@ class Entry(NamedTuple):
         return 4 * (self.block + self.members)
 
 
-def entry_of(row: Row, serving: int, members: int, flags: abi.FrontendFlag, since: int) -> Entry:
+def entry_of(row: Row, serving: int, members: int, flags: abi.FrontendFlag, since: int, sources: int = 0) -> Entry:
     """The entry of a block that is yet to be placed."""
     if not members:
-        return Entry(flags=flags)
-    return Entry(0, serving, members, row.bits, row.previous_bits, flags, since)
+        return Entry(flags=flags, sources=sources)
+    return Entry(0, serving, members, row.bits, row.previous_bits, flags, since, sources)
 
 
 def write(maps: Maps, entry: Entry, ids: list[int], row: Row) -> None:

@@ -12,6 +12,8 @@ from datapath import abi, maglev
 #: IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2).
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _MAPPED_BYTES = _MAPPED.network_address.packed[:12]
+#: Bits of ``set`` in ``struct lb_source_key``.
+_SET_BITS = 32
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
 
@@ -86,7 +88,23 @@ def guard_key(prefix: IPNetwork) -> bytes:
 
 def decode_guard_key(data: bytes) -> IPNetwork:
     """Bits behind the length mean nothing, in the map as in the result."""
-    length, address = abi.GUARD_KEY.unpack(data)
+    return _network(*abi.GUARD_KEY.unpack(data))
+
+
+def source_entry(number: int, prefix: IPNetwork) -> tuple[bytes, bytes]:
+    """``struct lb_source_key`` and its value: a prefix of this set."""
+    length, address = abi.GUARD_KEY.unpack(guard_key(prefix))
+    return abi.SOURCE_KEY.pack(_SET_BITS + length, number, address), abi.SOURCE.pack(_SET_BITS + length)
+
+
+@functools.lru_cache(maxsize=65536)
+def decode_source_key(data: bytes) -> tuple[int, IPNetwork]:
+    """Set and prefix."""
+    length, number, address = abi.SOURCE_KEY.unpack(data)
+    return number, _network(length - _SET_BITS, address)
+
+
+def _network(length: int, address: bytes) -> IPNetwork:
     if length >= _MAPPED.prefixlen and address[:12] == _MAPPED_BYTES:
         return IPv4Network((address[12:], length - _MAPPED.prefixlen), strict=False)
     return IPv6Network((address, length), strict=False)

@@ -136,6 +136,7 @@ class Datapath:
         self._toward = tuple(toward)
         try:
             contents = self._tables.refresh()
+            self._tables.sources.tend(self._clock())
             self._transitions.tend(self._clock())
             return DatapathObserved(
                 devices={device.name: device for device in self._devices()},
@@ -242,6 +243,7 @@ class Datapath:
             return "no ingress device"
         prover = Prover(
             self._loaded.maps,
+            self._tables.sources,
             self._prog,
             attached,
             unresolved=self._nexthops.nudge,
@@ -279,7 +281,7 @@ class Datapath:
             found = [self._rtnl.link(device.ifindex) for device in self._devices() if device.attached]
             links: list[Link] = [link for link in found if link]
             device = trace.pick(self._rtnl, request, links)
-            return trace.run(self._loaded.maps, self._prog, self._rtnl, device, request)
+            return trace.run(self._loaded.maps, self._tables.sources, self._prog, self._rtnl, device, request)
         except TargetError as error:
             return TraceResult(problem=str(error))
 

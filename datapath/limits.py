@@ -18,6 +18,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     backends: int = 262144
     decaps: int = 65536
     guards: int = 4096
+    sources: int = 65536
     flows: int = 262144
     flows_new: int = 65536
     replies: int = 262144
@@ -37,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             "lb_backends": self.backends,
             "lb_decaps": self.decaps,
             "lb_guards": self.guards,
+            "lb_sources": self.sources,
             "lb_flows": self.flows,
             "lb_flows_new": self.flows_new,
             "lb_replies": self.replies,

@@ -105,6 +105,7 @@ class Maps(NamedTuple):
     backends: MappedArray
     decaps: HashMap
     guards: HashMap
+    sources: HashMap
     flows: HashMap
     flows_new: HashMap
     replies: HashMap
@@ -127,6 +128,7 @@ class Maps(NamedTuple):
             backends=MappedArray("lb_backends", fds["lb_backends"]),
             decaps=HashMap("lb_decaps", fds["lb_decaps"]),
             guards=HashMap("lb_guards", fds["lb_guards"]),
+            sources=HashMap("lb_sources", fds["lb_sources"]),
             flows=HashMap("lb_flows", fds["lb_flows"]),
             flows_new=HashMap("lb_flows_new", fds["lb_flows_new"]),
             replies=HashMap("lb_replies", fds["lb_replies"]),

@@ -1,29 +1,24 @@
 """The proof of a VIP: its entries are right, and packets through the attached program end where they should.
 
-For every frontend and device one packet is aimed at each backend (up to 64 of them) by choosing its source port: the
-row is known, and so is the hash.
+For every frontend and device one packet is aimed at each backend (up to 64 of them), from a client that is let in; and
+where not everybody is, one from a client that is not has to be refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
-from announcer.model.net import IPAddress, Protocol
-from datapath import blocks, flow, packet, probe, readback
+from datapath import abi, aim, blocks, encode, packet, probe, readback
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
+from datapath.packet import Flow
 from datapath.readback import Held
 from datapath.rtnl import Link
+from datapath.sources import SourceSets
 
-#: Of the blocks for documentation (RFC 5737, RFC 3849), which belong to nobody: nobody's flow is confused with these.
-_SOURCES: dict[int, IPAddress] = {
-    4: IPv4Address("192.0.2.254"),
-    6: IPv6Address("2001:db8:ffff:ffff:ffff:ffff:ffff:fffe"),
-}
 _MAX_AIMED = 64
-_FIRST_PORT = 1024
 _REMOTE = {PacketReason.REMOTE_TX: Verdict.TX, PacketReason.REMOTE_REDIRECT: Verdict.REDIRECT}
 
 
@@ -37,6 +32,7 @@ class Prover:
     def __init__(
         self,
         maps: Maps,
+        sources: SourceSets,
         prog: int,
         devices: Sequence[Link],
         *,
@@ -44,6 +40,7 @@ class Prover:
         takes_redirects: Callable[[int], bool],
     ) -> None:
         self._maps = maps
+        self._sources = sources
         self._prog = prog
         self._devices = devices
         self._unresolved = unresolved
@@ -51,7 +48,7 @@ class Prover:
 
     def problem(self, frontend: Frontend) -> str:
         """The first thing that is wrong with it, empty if nothing is. Raises ``TargetError``."""
-        held = readback.read_one(self._maps, frontend.key)
+        held = readback.read_one(self._maps, self._sources, frontend.key)
         if held is None:
             return f"{frontend.key}: no entry"
         if held.problem or held.frontend(frontend.key) != frontend:
@@ -62,43 +59,74 @@ class Prover:
         return ""
 
     def _probe(self, key: FrontendKey, held: Held, device: Link) -> Iterator[str]:
+        yield from self._probe_outsider(key, held, device)
         if not held.entry.serving:
-            answer = self._run(key, _FIRST_PORT, device)
-            if (answer.verdict, answer.reason) != (Verdict.DROP, PacketReason.NO_BACKEND):
-                yield f"a packet without a backend ended as {answer.reason}"
+            for sent in islice(aim.flows(key, held.ranges, affinity=False), 1):
+                answer = self._run(sent, device)
+                if (answer.verdict, answer.reason) != (Verdict.DROP, PacketReason.NO_BACKEND):
+                    yield f"a packet without a backend ended as {answer.reason}"
             return
-        for port, backend, number in self._aimed(key, held):
-            answer = self._run(key, port, device)
+        aimed = list(self._aimed(key, held))
+        if not aimed:
+            yield from self._probe_unaimed(key, held, device)
+        for sent, backend, number in aimed:
+            answer = self._run(sent, device)
             if answer.backend != number:
                 yield f"a packet for backend {backend.address}:{backend.port} went to another (id {answer.backend})"
-            yield from self._judge(key, port, backend, answer)
+            yield from self._judge(sent, backend, answer)
             if answer.verdict is Verdict.REDIRECT and device.native and not self._takes_redirects(answer.ifindex):
                 yield f"device {answer.ifindex} towards backend {backend.address} takes no packets from native XDP"
 
-    def _run(self, key: FrontendKey, port: int, device: Link) -> probe.Answer:
-        frame = packet.build(_flow(key, port), device.address)
-        return probe.run(self._prog, device.ifindex, frame)
+    def _probe_outsider(self, key: FrontendKey, held: Held, device: Link) -> Iterator[str]:
+        client = None if held.ranges is None else aim.outsider(key.vip.version, held.ranges)
+        if client is None:
+            return
+        answer = self._run(Flow(client, 1024, key.vip, key.port, key.protocol), device)
+        if (answer.verdict, answer.reason) != (Verdict.DROP, PacketReason.SOURCE_NOT_ALLOWED):
+            yield f"a packet from {client}, which is outside of the source ranges, ended as {answer.reason}"
 
-    def _aimed(self, key: FrontendKey, held: Held) -> Iterator[tuple[int, Backend, int]]:
-        """A source port for each backend that serves."""
-        row = blocks.read_row(self._maps, held.entry)
+    def _probe_unaimed(self, key: FrontendKey, held: Held, device: Link) -> Iterator[str]:
+        """The clients that are let in are so few that none of their flows is free: any backend is right then."""
+        backends = {number: backend for backend, number in held.ids}
+        for sent in islice(aim.flows(key, held.ranges, affinity=False), 1):
+            answer = self._run(sent, device)
+            if answer.backend in backends:
+                yield from self._judge(sent, backends[answer.backend], answer)
+            else:
+                yield f"a packet for any backend went to another (id {answer.backend})"
+
+    def _run(self, sent: Flow, device: Link) -> probe.Answer:
+        return probe.run(self._prog, device.ifindex, packet.build(sent, device.address))
+
+    def _aimed(self, key: FrontendKey, held: Held) -> Iterator[tuple[Flow, Backend, int]]:
+        """A flow for each backend that serves."""
+        row, affinity = blocks.read_row(self._maps, held.entry), held.frontend(key).affinity
         missing = set(range(held.entry.serving)[:_MAX_AIMED])
-        for port in range(_FIRST_PORT, 65536):
+        for sent in aim.flows(key, held.ranges, affinity=affinity):
             if not missing:
                 return
-            sent = _flow(key, 0 if held.frontend(key).affinity else port)
-            value = flow.flow_hash(*sent[:4], key.protocol.number)
-            position = row.without_entry(value, opens=key.protocol is Protocol.TCP)
-            if position in missing:
+            position = aim.position(row, sent, affinity=affinity, serving=held.entry.serving)
+            if position in missing and not (row.in_transition and self._remembered(sent, affinity=affinity)):
                 missing.discard(position)
-                yield port, *held.ids[position]
+                yield sent, *held.ids[position]
 
-    def _judge(self, key: FrontendKey, port: int, backend: Backend, answer: probe.Answer) -> Iterator[str]:
+    def _remembered(self, sent: Flow, *, affinity: bool) -> bool:
+        """A client that was taken from the source ranges may have flows of his own, of which the program knows more."""
+        key = abi.FLOW_KEY.pack(
+            encode.address_bytes(sent.source),
+            encode.address_bytes(sent.dest),
+            encode.port_bytes(0 if affinity else sent.source_port),
+            encode.port_bytes(sent.dest_port),
+            sent.protocol.number,
+        )
+        return any(table.get(key) is not None for table in (self._maps.flows, self._maps.flows_new))
+
+    def _judge(self, sent: Flow, backend: Backend, answer: probe.Answer) -> Iterator[str]:
         name = f"backend {backend.address}:{backend.port}"
         if answer.reason is PacketReason.NO_NEIGHBOUR:
             self._unresolved(backend)
             yield f"{name}: its next hop is not resolved yet"
-        sent, after = _flow(key, port), packet.parse(answer.frame)
+        after = packet.parse(answer.frame)
         if backend.local:
             if (answer.verdict, answer.reason) != (Verdict.PASS, PacketReason.LOCAL):
                 yield f"{name}: the packet ended as {answer.reason}"
@@ -112,9 +140,5 @@ class Prover:
             yield f"{name}: the packet was not encapsulated as it should"
 
 
-def _flow(key: FrontendKey, port: int) -> packet.Flow:
-    return packet.Flow(_SOURCES[key.vip.version], port, key.vip, key.port, key.protocol)
-
-
-def _translated(sent: packet.Flow, backend: Backend) -> packet.Flow:
+def _translated(sent: Flow, backend: Backend) -> Flow:
     return sent._replace(dest=backend.address, dest_port=backend.port)

@@ -14,8 +14,10 @@ from announcer.model.net import IPAddress
 from datapath import abi, blocks, encode, rows
 from datapath.blocks import Entry
 from datapath.maps import Maps
+from datapath.sources import Ranges, SourceSets
 
 _Get = Callable[[bytes], bytes | None]
+_RangesOf = Callable[[int], Ranges]
 Ids = tuple[tuple[Backend, int], ...]
 
 
@@ -23,12 +25,13 @@ class Held(NamedTuple):
     """A frontend as it stands in the maps.
 
     ``ids`` by backend: first those that serve, sorted, then those that terminate. ``problem`` is empty if it is right
-    in itself.
+    in itself. ``ranges``: clients that are let in, None: all.
     """
 
     entry: Entry = Entry()
     ids: Ids = ()
     problem: str = ""
+    ranges: Ranges | None = None
 
     @property
     def members(self) -> tuple[Backend, ...]:
@@ -48,7 +51,13 @@ class Held(NamedTuple):
     def frontend(self, key: FrontendKey) -> Frontend:
         """What it amounts to."""
         affinity = bool(self.entry.flags & abi.FrontendFlag.AFFINITY)
-        return Frontend(key=key, backends=self.serving, terminating=self.terminating, affinity=affinity)
+        return Frontend(
+            key=key,
+            backends=self.serving,
+            terminating=self.terminating,
+            affinity=affinity,
+            source_ranges=self.ranges,
+        )
 
 
 class Contents(NamedTuple):
@@ -59,14 +68,15 @@ class Contents(NamedTuple):
     decaps: dict[bytes, bytes]
 
 
-def read(maps: Maps) -> Contents:
+def read(maps: Maps, sources: SourceSets) -> Contents:
     """Everything. Raises ``TargetError``."""
+    sources.read()
     vips, decaps = maps.vips.dump(), maps.decaps.dump()
     entries = {encode.decode_frontend_key(key): Entry.unpack(value) for key, value in maps.frontends.dump().items()}
     served = {encode.address_bytes(key.vip) for key, entry in entries.items() if entry.serving}
     frontends = {}
     for key, entry in entries.items():
-        held = _held(maps, key, entry, vips.get, decaps.get)
+        held = _held(maps, key, entry, vips.get, decaps.get, sources.ranges)
         vip = encode.address_bytes(key.vip)
         if not held.problem and vips[vip] != vip_value(vip in served):
             held = held._replace(problem=f"the VIP entry of {key.vip} is wrong")
@@ -74,10 +84,12 @@ def read(maps: Maps) -> Contents:
     return Contents(frontends, vips, decaps)
 
 
-def read_one(maps: Maps, key: FrontendKey) -> Held | None:
+def read_one(maps: Maps, sources: SourceSets, key: FrontendKey) -> Held | None:
     """One frontend, None if there is no entry. Raises ``TargetError``."""
     raw = maps.frontends.get(encode.frontend_key(key))
-    return None if raw is None else _held(maps, key, Entry.unpack(raw), maps.vips.get, maps.decaps.get)
+    if raw is None:
+        return None
+    return _held(maps, key, Entry.unpack(raw), maps.vips.get, maps.decaps.get, sources.verified)
 
 
 def vip_value(serves: bool) -> bytes:
@@ -93,9 +105,9 @@ def backend_at(maps: Maps, number: int) -> tuple[Backend, IPAddress | None] | No
     return encode.decode_backend_entry(bytes(maps.backends.bytes[at : at + abi.BACKEND.size]))
 
 
-def _held(maps: Maps, key: FrontendKey, entry: Entry, vip: _Get, decap: _Get) -> Held:
+def _held(maps: Maps, key: FrontendKey, entry: Entry, vip: _Get, decap: _Get, ranges: _RangesOf) -> Held:
     ids, problem = _read_block(maps, entry)
-    held = Held(entry, ids, problem)
+    held = Held(entry, ids, problem, ranges(entry.sources) if entry.sources else None)
     if not problem and vip(encode.address_bytes(key.vip)) is None:
         problem = f"no VIP entry for {key.vip}"
     if not problem:

@@ -41,13 +41,17 @@ class Row(NamedTuple):
         """Position of the owner of the slot of this hash, or ``NOBODY``."""
         return self.slots[flow.slot(value, self.bits)] & NOBODY
 
-    def without_entry(self, value: int, *, opens: bool) -> int:
-        """Where the program sends a flow of this hash that it does not remember. ``opens``: a TCP SYN."""
+    def without_entry(self, value: int, *, opens: bool, kept: int = 0) -> int:
+        """Where the program sends a flow of this hash that it does not remember. ``opens``: a TCP SYN.
+
+        ``kept``: with client affinity, how many members serve. With one of those a client stays even when it opens a
+        connection, as long as the slot is in transition.
+        """
         slot = self.slots[flow.slot(value, self.bits)]
-        if opens or not slot & SLOT_TRANSITION:
+        if not slot & SLOT_TRANSITION:
             return slot & NOBODY
         previous = self.previous[flow.slot(value, self.previous_bits)]
-        return slot & NOBODY if previous == NOBODY else previous
+        return slot & NOBODY if previous == NOBODY or (opens and previous >= kept) else previous
 
 
 def owners(serving: tuple[Backend, ...]) -> array[int]:

@@ -59,15 +59,17 @@ const char *lk_abi(void)
 	LB_STRUCTS(STRUCT_LINE)
 	LINE("offsets lb_frontend_key %zu %zu %zu\n", AT(lb_frontend_key, vip), AT(lb_frontend_key, port_be),
 	     AT(lb_frontend_key, protocol));
-	LINE("offsets lb_frontend %zu %zu %zu %zu %zu %zu %zu\n", AT(lb_frontend, block), AT(lb_frontend, serving),
+	LINE("offsets lb_frontend %zu %zu %zu %zu %zu %zu %zu %zu\n", AT(lb_frontend, block), AT(lb_frontend, serving),
 	     AT(lb_frontend, members), AT(lb_frontend, bits), AT(lb_frontend, previous_bits), AT(lb_frontend, flags),
-	     AT(lb_frontend, since));
+	     AT(lb_frontend, since), AT(lb_frontend, sources));
 	LINE("offsets lb_backend %zu %zu %zu %zu %zu %zu\n", AT(lb_backend, address), AT(lb_backend, source),
 	     AT(lb_backend, generation), AT(lb_backend, port_be), AT(lb_backend, flags), AT(lb_backend, stamp));
 	LINE("offsets lb_decap_key %zu %zu %zu %zu\n", AT(lb_decap_key, backend), AT(lb_decap_key, vip),
 	     AT(lb_decap_key, port_be), AT(lb_decap_key, protocol));
 	LINE("offsets lb_decap %zu\n", AT(lb_decap, port_be));
 	LINE("offsets lb_guard_key %zu %zu\n", AT(lb_guard_key, prefix_length), AT(lb_guard_key, address));
+	LINE("offsets lb_source_key %zu %zu %zu\n", AT(lb_source_key, prefix_length), AT(lb_source_key, set),
+	     AT(lb_source_key, address));
 	LINE("offsets lb_sieve %zu %zu %zu\n", AT(lb_sieve, guards), AT(lb_sieve, filled), AT(lb_sieve, words));
 	LINE("offsets lb_flow_key %zu %zu %zu %zu %zu\n", AT(lb_flow_key, client), AT(lb_flow_key, vip),
 	     AT(lb_flow_key, client_port_be), AT(lb_flow_key, port_be), AT(lb_flow_key, protocol));

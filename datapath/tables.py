@@ -10,6 +10,7 @@ An index says which backend has which id and what is free. It is made from the m
 from __future__ import annotations
 
 import errno
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from datapath.maps import Maps
 from datapath.readback import Contents, Held
 from datapath.rows import Row
 from datapath.sieve import Sieve
+from datapath.sources import SourceSets
 
 #: Outer source address towards each remote backend, None where there is no route.
 Sources = Mapping[Backend, IPAddress | None]
@@ -36,7 +38,8 @@ class Tables:
     def __init__(self, maps: Maps, limits: Limits) -> None:
         self.maps = maps
         self._sieve = Sieve(maps.sieve)
-        contents = readback.read(maps)
+        self.sources = SourceSets(maps.sources, rest=limits.rest)
+        contents = readback.read(maps, self.sources)
         words, numbers = len(maps.rows.words), maps.backends.info.max_entries
         self._blocks = Extents(words, rest=limits.rest)
         self._numbers = Extents(numbers, rest=limits.rest)
@@ -58,6 +61,7 @@ class Tables:
             self._users.update(held.members)
         taken = [(held.entry.block, held.entry.length) for held in contents.frontends.values()]
         ids = [(number, 1) for held in contents.frontends.values() for _, number in held.ids]
+        self.sources.used_by(held.entry.sources for held in contents.frontends.values())
         self._blocks = self._blocks.taken_by(taken)
         self._numbers = self._numbers.taken_by([(0, 1), *ids])  # id 0 means none
 
@@ -67,7 +71,7 @@ class Tables:
 
     def refresh(self) -> Contents:
         """Read everything back; where it differs from the index, believe the maps. Raises ``TargetError``."""
-        contents = readback.read(self.maps)
+        contents = readback.read(self.maps, self.sources)
         decaps = {entry: value for group in self._decaps.values() for entry, value in group.items()}
         if contents != Contents(self.frontends, self._vips, decaps):
             self._rebuild(contents)
@@ -84,6 +88,7 @@ class Tables:
                 self.maps.decaps.remove(entry)
         for vip in self._vips.keys() - {encode.address_bytes(key.vip) for key in self.frontends}:
             self.maps.vips.remove(vip)
+        self.sources.tend(math.inf)
         self.refresh()
 
     def backends_of(self, key: FrontendKey) -> tuple[Backend, ...]:
@@ -107,6 +112,7 @@ class Tables:
             "lb_vips": MapUsage(len(self._vips), self.maps.vips.info.max_entries),
             "lb_rows": MapUsage(words - self._blocks.free(), words),
             "lb_backends": MapUsage(numbers - self._numbers.free() - 1, numbers),
+            "lb_sources": MapUsage(self.sources.entries(), self.maps.sources.info.max_entries),
             "lb_decaps": MapUsage(sum(map(len, self._decaps.values())), self.maps.decaps.info.max_entries),
         }
 
@@ -114,6 +120,7 @@ class Tables:
         """Make the maps hold this frontend. Raises ``TargetError``; then the old one still stands."""
         key = frontend.key
         old = self._current(key)
+        self.sources.tend(now)
         with ExitStack() as undo:
             members = (*frontend.backends, *frontend.terminating)
             ids = tuple((backend, self._backend(backend, sources, now, undo)) for backend in members)
@@ -125,7 +132,8 @@ class Tables:
             row = self._next_row(old, frontend)
             since = coarse(now) if row.in_transition else 0
             flags = abi.FrontendFlag.AFFINITY if frontend.affinity else abi.FrontendFlag(0)
-            new = blocks.entry_of(row, len(frontend.backends), len(members), flags, since)
+            clients = self.sources.take(frontend.source_ranges, undo)
+            new = blocks.entry_of(row, len(frontend.backends), len(members), flags, since, clients)
             new = self._place(new, [number for _, number in ids], row, now, undo)
             for entry, value in encode.decap_entries(frontend).items():
                 if self.maps.decaps.get(entry) is None:
@@ -135,8 +143,9 @@ class Tables:
             self._put_vip(key.vip, serves)
             self.maps.frontends.put(encode.frontend_key(key), new.pack())
             undo.pop_all()
-        self._switched(frontend, old, Held(new, ids), now)
-        if readback.read_one(self.maps, key) != Held(new, ids):
+        held = Held(new, ids, ranges=frontend.source_ranges)
+        self._switched(frontend, old, held, now)
+        if readback.read_one(self.maps, self.sources, key) != held:
             raise TargetError(f"read back {key}", detail="it is not what was written")
 
     def replace_row(self, key: FrontendKey, row: Row, now: float) -> None:
@@ -227,7 +236,7 @@ class Tables:
 
     def _current(self, key: FrontendKey) -> Held | None:
         """The frontend as it stands; if the index knew it otherwise, the index is made anew."""
-        held = readback.read_one(self.maps, key)
+        held = readback.read_one(self.maps, self.sources, key)
         if held != self.frontends.get(key):
             self.refresh()
         return held
@@ -255,13 +264,15 @@ class Tables:
             self._remove_vip(key.vip)
 
     def _give_up(self, old: Held | None, new: Held | None, now: float) -> None:
-        """Block and ids of ``old`` that ``new`` and the other frontends do not use."""
+        """Block, set of sources and ids of ``old`` that ``new`` and the other frontends do not use."""
         if new is not None:
+            self.sources.use(new.entry.sources)
             self._ids.update(new.ids)
             self._users.update(new.members)
         if old is None:
             return
         self._give_block(old.entry, now)
+        self.sources.give(old.entry.sources, now)
         self._users.subtract(old.members)
         for backend, number in old.ids:
             if self._users[backend] <= 0:

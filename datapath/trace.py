@@ -6,11 +6,12 @@ import msgspec
 
 from announcer.model.errors import TargetError
 from announcer.model.lb import Backend, FrontendKey
-from announcer.model.net import IPAddress, Protocol
-from datapath import encode, packet, probe, readback
+from announcer.model.net import IPAddress, IPNetwork, Protocol
+from datapath import packet, probe, readback
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
 from datapath.rtnl import Link, Rtnl
+from datapath.sources import SourceSets
 
 
 class TraceRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,13 +42,15 @@ class TraceResult(msgspec.Struct, frozen=True, kw_only=True):
     """What the program did. ``problem`` is not empty if there was no answer; then only it has a meaning.
 
     ``reason`` is the name of the counter that a real packet would have moved. ``frontend``: the one that the packet
-    matches. ``leaves_by``: the device that an encapsulated packet would leave by.
+    matches, and ``source_ranges`` the clients that it lets in (None: everybody).
+    ``leaves_by``: the device that an encapsulated packet would leave by.
     """
 
     device: str = ""
     verdict: Verdict = Verdict.ABORTED
     reason: PacketReason = PacketReason.NOT_OURS
     frontend: FrontendKey | None = None
+    source_ranges: tuple[IPNetwork, ...] | None = None
     backend: Backend | None = None
     leaves_by: str = ""
     packet: TracePacket | None = None
@@ -67,7 +70,7 @@ def pick(rtnl: Rtnl, request: TraceRequest, devices: list[Link]) -> Link:
     return next((device for device in devices if route and device.ifindex == route.ifindex), devices[0])
 
 
-def run(maps: Maps, prog: int, rtnl: Rtnl, device: Link, request: TraceRequest) -> TraceResult:
+def run(maps: Maps, sources: SourceSets, prog: int, rtnl: Rtnl, device: Link, request: TraceRequest) -> TraceResult:
     """Follow one packet. Raises ``TargetError``."""
     source, dest = request.source, request.dest
     if source.version != dest.version:
@@ -75,14 +78,15 @@ def run(maps: Maps, prog: int, rtnl: Rtnl, device: Link, request: TraceRequest) 
     flow = packet.Flow(source, request.source_port, dest, request.dest_port, request.protocol)
     answer = probe.run(prog, device.ifindex, packet.build(flow, device.address))
     key = FrontendKey(dest, request.protocol, request.dest_port)
-    known = maps.frontends.get(encode.frontend_key(key)) is not None
+    held = readback.read_one(maps, sources, key)
     backend = readback.backend_at(maps, answer.backend)
     leaves_by = rtnl.link(answer.ifindex) if answer.ifindex else None
     return TraceResult(
         device=device.name,
         verdict=answer.verdict,
         reason=answer.reason,
-        frontend=key if known else None,
+        frontend=key if held else None,
+        source_ranges=held.ranges if held else None,
         backend=backend[0] if backend else None,
         leaves_by=leaves_by.name if leaves_by else "",
         packet=_packet(answer.frame),

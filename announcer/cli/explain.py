@@ -67,6 +67,8 @@ def _print_frontend(frontend: dict[str, Any]) -> None:
     state = "programmed" if frontend["programmed"] else "not programmed"
     damage = f", damaged: {frontend['damage']}" if frontend["damage"] else ""
     click.echo(f"  frontend  {frontend['frontend']}: {state}{damage}, {len(frontend['backends'])} backends")
+    if frontend["source_ranges"] is not None:
+        click.echo(f"              lets in {', '.join(frontend['source_ranges']) or 'nobody'}")
     for backend in frontend["backends"]:
         place = "local" if backend["local"] else "remote"
         click.echo(f"              {backend['address']}:{backend['port']} {place}")

@@ -35,4 +35,6 @@ def _print(answer: dict[str, Any]) -> None:
             continue
         if isinstance(value, dict):
             value = "  ".join(f"{key}={part}" for key, part in value.items() if part is not None)
+        elif isinstance(value, list):
+            value = ", ".join(value) or "nobody"
         click.echo(f"{name.replace('_', ' '):<12} {value}")

@@ -8,6 +8,7 @@ from announcer.config.types import Pool, Readiness, ZeroEndpoints
 from announcer.decide.endpoints import PortBackends, endpoints_of
 from announcer.decide.memo import Memo
 from announcer.decide.rules import Rules, rules_of
+from announcer.decide.sources import source_ranges
 from announcer.decide.topology import near
 from announcer.model.lb import Frontend, FrontendKey
 from announcer.model.net import IPAddress
@@ -118,6 +119,7 @@ def _new_port(
             if one.backend not in backends and (one.backend.local or not local_only)
         ),
         affinity=service.session_affinity is SessionAffinity.CLIENT_IP,
+        source_ranges=source_ranges(service, key.vip.version),
     )
     keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
     return Port(frontend=frontend, found=found, attracts=attracts, keeps=keeps), remark

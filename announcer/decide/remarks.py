@@ -1,12 +1,15 @@
 """What a Service asks for and does not get though it is served: said in words, never passed over.
 
-``docs/services.md`` holds the whole table of fields and annotations. What must not be served without being honoured
-(a list of clients that are let in) is refused in ``announcer.decide.services`` instead.
+``docs/services.md`` holds the whole table of fields and annotations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+from announcer.decide.sources import source_ranges
 from announcer.decide.topology import MODE_ANNOTATION, OLD_ANNOTATION, Distribution
+from announcer.model.net import IPAddress
 from announcer.model.objects import Service
 
 _MODES = ("", "auto", "disabled")
@@ -14,9 +17,15 @@ _MODES = ("", "auto", "disabled")
 _TOLERATE_UNREADY = "service.alpha.kubernetes.io/tolerate-unready-endpoints"
 
 
-def remarks(service: Service) -> tuple[str, ...]:
-    """One sentence for each wish of a Service with a VIP that has no effect here."""
-    return tuple(_remarks(service))
+def remarks(service: Service, vips: Iterable[IPAddress]) -> tuple[str, ...]:
+    """One sentence for each wish of a Service with these VIPs that has no effect here, or one that nobody means."""
+    return (*_remarks(service), *_shut_out(service, vips))
+
+
+def _shut_out(service: Service, vips: Iterable[IPAddress]) -> Iterator[str]:
+    for version in sorted({vip.version for vip in vips}):
+        if source_ranges(service, version) == ():
+            yield f"loadBalancerSourceRanges has no IPv{version} range, so no IPv{version} client is let in"
 
 
 def _remarks(service: Service) -> list[str]:

@@ -11,7 +11,7 @@ from announcer.decide.remarks import remarks
 from announcer.ipam.wishes import share_refusal, wish_of
 from announcer.model.desired import Reason, ServiceDecision
 from announcer.model.names import LOAD_BALANCER_CLASS
-from announcer.model.net import IPAddress, IPNetwork
+from announcer.model.net import IPAddress
 from announcer.model.objects import ObjectKey, Service
 from announcer.snapshot import Snapshot
 
@@ -66,8 +66,8 @@ def _decide(
         return ServiceDecision(key=key, reason=Reason.NO_IP_ALLOCATED, detail=detail, notes=refused)
     if not vips and not external:
         return ServiceDecision(key=key, reason=Reason.IP_NOT_ALLOWED, detail="; ".join(refused))
-    decision = _decide_support(service, tuple(dict.fromkeys((*vips, *external))))
-    return msgspec.structs.replace(decision, notes=(*refused, *remarks(service)))
+    all_vips = tuple(dict.fromkeys((*vips, *external)))
+    return ServiceDecision(key=key, vips=all_vips, notes=(*refused, *remarks(service, all_vips)))
 
 
 def _other_controller(service: Service) -> str:
@@ -121,19 +121,6 @@ def _strange(service: Service, address: IPAddress, owners: tuple[Service, ...]) 
         if owner.key != service.key and refusal:
             return f"{address} belongs to the Service {owner.key}; {refusal}"
     return ""
-
-
-def _decide_support(service: Service, vips: tuple[IPAddress, ...]) -> ServiceDecision:
-    """What the datapath cannot serve must not be announced, not even in part: its packets would be lost."""
-    if service.source_ranges and not all(_lets_all_in(service.source_ranges, vip.version) for vip in vips):
-        shown = ", ".join(map(str, service.source_ranges[:3]))
-        detail = f"loadBalancerSourceRanges ({shown}) are not enforced in this release; without them it would be open"
-        return ServiceDecision(key=service.key, vips=vips, reason=Reason.SOURCE_RANGES_NOT_SUPPORTED, detail=detail)
-    return ServiceDecision(key=service.key, vips=vips)
-
-
-def _lets_all_in(ranges: tuple[IPNetwork, ...], version: int) -> bool:
-    return any(prefix.version == version and prefix.prefixlen == 0 for prefix in ranges)
 
 
 def _reserved_addresses(snapshot: Snapshot, config: Config) -> dict[IPAddress, str]:

@@ -22,7 +22,6 @@ class Reason(StrEnum):
     NOT_LOAD_BALANCER = "notLoadBalancer"
     SERVICE_DELETED = "serviceDeleted"
     FRONTEND_CONFLICT = "frontendConflict"
-    SOURCE_RANGES_NOT_SUPPORTED = "sourceRangesNotSupported"
     CLASS_NOT_OURS = "classNotOurs"
     NODE_EXCLUDED = "nodeExcluded"
     NODE_DRAINING = "nodeDraining"

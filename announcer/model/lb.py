@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from announcer.model.net import IPAddress, Protocol
+from announcer.model.net import IPAddress, IPNetwork, Protocol
 
 
 class FrontendKey(msgspec.Struct, frozen=True, order=True):
@@ -44,12 +44,16 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True):
     them in ``backends``. One that is in neither is gone: its connections are lost whatever is done.
 
     ``affinity``: the backend is chosen by the client's address alone (``sessionAffinity: ClientIP``).
+
+    ``source_ranges``: the clients that are let in, in the family of the VIP, disjoint and sorted; None: everybody, an
+    empty tuple: nobody (``loadBalancerSourceRanges``).
     """
 
     key: FrontendKey
     backends: tuple[Backend, ...] = ()
     terminating: tuple[Backend, ...] = ()
     affinity: bool = False
+    source_ranges: tuple[IPNetwork, ...] | None = None
 
 
 class Hook(StrEnum):

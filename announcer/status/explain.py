@@ -129,6 +129,7 @@ def _frontends(sight: Sight, vip: IPAddress) -> list[Json]:
                 "desired": wanted is not None,
                 "programmed": wanted is not None and present == wanted and key not in seen.damaged,
                 "damage": seen.damaged.get(key),
+                "source_ranges": _texts(wanted.source_ranges) if wanted is not None else None,
                 "backends": [
                     {"address": str(backend.address), "port": backend.port, "local": backend.local}
                     for backend in backends
@@ -136,6 +137,11 @@ def _frontends(sight: Sight, vip: IPAddress) -> list[Json]:
             }
         )
     return found
+
+
+def _texts(ranges: tuple[IPNetwork, ...] | None) -> list[str] | None:
+    """The clients that are let in; None: everybody."""
+    return None if ranges is None else [str(prefix) for prefix in ranges]
 
 
 def _peer(sight: Sight, name: str, prefixes: tuple[IPNetwork, ...]) -> Json:

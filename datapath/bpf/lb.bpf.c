@@ -50,6 +50,7 @@ static __always_inline __u32 xdp_total(struct xdp_md *ctx)
 #include "lb_nat.h"
 #include "lb_reply.h"
 #include "lb_sieve.h"
+#include "lb_source.h"
 
 /* bpf_fib_lookup is for GPL programs; this folder may be used under either licence. */
 char _license[] SEC("license") = "GPL";
@@ -107,6 +108,9 @@ __attribute__((noinline)) int lb_icmp(struct xdp_md *ctx, struct packet *p, stru
 	quoted = parse_quoted(ctx, p);
 	if (!quoted || !find_frontend(&quoted->dest, quoted->ports.dest, quoted->protocol, &frontend))
 		return LB_icmp;
+	/* The flow's client is asked for: the error itself comes from a router anywhere on the way. */
+	if (!source_allowed(&frontend, quoted))
+		return LB_source_not_allowed;
 	why = choose_backend(&frontend, quoted, false, answer, &backend);
 	if (why || !backend)
 		return why;
@@ -168,6 +172,8 @@ static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet 
 		return find_vip(&p->dest) ? LB_fragment : LB_not_ours;
 	if (!find_frontend(&p->dest, p->ports.dest, p->protocol, &frontend))
 		return find_vip(&p->dest) ? LB_no_service : LB_not_ours;
+	if (!source_allowed(&frontend, p))
+		return LB_source_not_allowed;
 	if (p->flags & PACKET_FIRST_FRAGMENT && !answer->magic && !lb_remember_fragment(p))
 		return LB_no_fragment_entry;
 	return deliver(ctx, p, &frontend, answer);

@@ -22,6 +22,7 @@
 	X(mtu_answer, TX)         /* would not fit with the outer header: answered with the MTU that would */          \
 	X(no_service, DROP)       /* our VIP, nothing is served on this port */                                        \
 	X(unassigned, DROP)       /* no VIP, but inside an aggregate that is announced from here */                    \
+	X(source_not_allowed, DROP) /* a frontend that lets in certain clients, and this is none of them */            \
 	X(no_backend, DROP)       /* a frontend without backends */                                                    \
 	X(other_protocol, DROP)   /* our VIP, a protocol that has no ports */                                          \
 	X(icmp, DROP)             /* our VIP, ICMP that is neither an echo request to answer nor about a served flow */ \
@@ -80,6 +81,7 @@ struct lb_frontend {
 	__u8 flags;
 	__u8 pad;
 	__u32 since; /* when the last slot went into transition, in units of LB_CLOCK_SHIFT; only for user space */
+	__u32 sources; /* the set of lb_sources that clients have to be in; 0: everybody is let in */
 };
 
 /* The row is chosen by the client's address alone. */
@@ -146,6 +148,18 @@ struct lb_decap {
 /* Prefixes whose addresses are dropped unless they are VIPs; for IPv4 the length counts from ::ffff:0:0/96. */
 struct lb_guard_key {
 	__u32 prefix_length;
+	struct lb_address address;
+};
+
+/*
+ * Clients that are let in, as sets of prefixes: `prefix_length` counts `set` (32 bits) and the address, in which an IPv4
+ * prefix begins behind ::ffff:0:0/96. The value is prefix_length again: so a look-up says which prefix it found.
+ *
+ * A set is never changed while a frontend names it: another one takes its place by an update of the frontend's entry.
+ */
+struct lb_source_key {
+	__u32 prefix_length;
+	__u32 set;
 	struct lb_address address;
 };
 
@@ -252,12 +266,13 @@ struct lb_probe {
 
 #define LB_STRUCTS(X)                                                                                                  \
 	X(lb_frontend_key, 20)                                                                                         \
-	X(lb_frontend, 16)                                                                                             \
+	X(lb_frontend, 20)                                                                                             \
 	X(lb_row_page, 4096)                                                                                           \
 	X(lb_backend, 64)                                                                                              \
 	X(lb_decap_key, 36)                                                                                            \
 	X(lb_decap, 4)                                                                                                 \
 	X(lb_guard_key, 20)                                                                                            \
+	X(lb_source_key, 24)                                                                                           \
 	X(lb_vip, 4)                                                                                                   \
 	X(lb_sieve, 131136)                                                                                            \
 	X(lb_flow_key, 40)                                                                                             \

@@ -40,6 +40,9 @@ LB_MAP(lb_decaps, HASH, 0, 65536, struct lb_decap_key, struct lb_decap);
 /* See struct lb_guard_key; value is unused. Empty unless an aggregate is announced, and then a lookup costs next to nothing. */
 LB_MAP(lb_guards, LPM_TRIE, BPF_F_NO_PREALLOC, 4096, struct lb_guard_key, __u32);
 
+/* See struct lb_source_key. Only packets for frontends that name a set are looked up. */
+LB_MAP(lb_sources, LPM_TRIE, BPF_F_NO_PREALLOC, 65536, struct lb_source_key, __u32);
+
 /* Flows in slots that are in transition: after their first packet, and after their second. */
 LB_MAP(lb_flows_new, LRU_HASH, 0, 65536, struct lb_flow_key, struct lb_flow);
 LB_MAP(lb_flows, LRU_HASH, 0, 262144, struct lb_flow_key, struct lb_flow);

@@ -75,7 +75,6 @@ SERVICE_REFUSALS: list[tuple[str, Service, Reason]] = [
     ("inside a Pod CIDR", service(vip="203.0.113.14"), Reason.IP_NOT_ALLOWED),
     ("loopback", service(vip="127.0.0.1"), Reason.IP_NOT_ALLOWED),
     ("another proxy", service(labels={PROXY_LABEL: "x"}), Reason.CLASS_NOT_OURS),
-    ("source ranges", service(source_ranges=(net("192.0.2.0/24"),)), Reason.SOURCE_RANGES_NOT_SUPPORTED),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,27 @@ def test_services_of_one_group_share_an_address_by_external_ips_too() -> None:
     assert desired.vips[EXTERNAL].services == (key("owner"), key("web"))
 
 
-def test_source_ranges_that_let_everybody_in_filter_nothing() -> None:
-    everybody = service(source_ranges=(net("0.0.0.0/0"),))
-    assert decided(everybody).services[key("web")].reason is None
-    assert decided(service(source_ranges=(net("0.0.0.0/1"), net("128.0.0.0/1")))).services[key("web")].reason
+@pytest.mark.parametrize(
+    ("listed", "let_in"),
+    [
+        ((), None),
+        (("192.0.2.0/24", "198.51.100.7/32"), ("192.0.2.0/24", "198.51.100.7/32")),
+        (("198.51.100.0/25", "198.51.100.128/25", "198.51.100.9/32"), ("198.51.100.0/24",)),
+        (("192.0.2.0/24", "2001:db8::/32"), ("192.0.2.0/24",)),
+        (("0.0.0.0/0",), None),
+        (("0.0.0.0/1", "128.0.0.0/1"), None),
+        (("192.0.2.0/24", "0.0.0.0/0"), None),
+        (("2001:db8::/32",), ()),
+    ],
+)
+def test_source_ranges_are_those_of_the_family_and_disjoint(
+    listed: tuple[str, ...], let_in: tuple[str, ...] | None
+) -> None:
+    desired = decided(service(source_ranges=tuple(map(ip_network, listed))))
+    (frontend,) = desired.frontends.values()
+    assert frontend.source_ranges == (None if let_in is None else tuple(map(ip_network, let_in)))
+    assert desired.services[key("web")].reason is None
+    assert ("no IPv4 client is let in" in str(desired.services[key("web")].notes)) == (let_in == ())
 
 
 NOTES: list[tuple[Service, str]] = [

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+import msgspec
+
 from announcer.model.lb import Backend, Frontend
 from announcer.model.observed import OutcomeState
 from announcer.model.steps import AttachDevices
@@ -138,7 +140,7 @@ def pod(i: int, port: int) -> Backend:
 
 def seen_from(node: int, wanted: Frontend) -> Frontend:
     backends = [Backend(b.address, b.port, str(b.address) == f"10.244.{node + 1}.10") for b in wanted.backends]
-    return Frontend(key=wanted.key, backends=tuple(sorted(backends)))
+    return msgspec.structs.replace(wanted, backends=tuple(sorted(backends)))
 
 
 def _tcp(server: socket.socket, name: str) -> None:

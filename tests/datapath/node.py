@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
-from announcer.model.net import IPAddress, Protocol
+from announcer.model.net import IPAddress, IPNetwork, Protocol
 from announcer.model.observed import DatapathObserved, Outcome, OutcomeState
 from announcer.model.steps import AttachDevices, ProgramFrontend, RemoveFrontend, Verify
 from datapath.hand import Datapath
@@ -37,6 +37,7 @@ SMALL = Limits(
     backends=64,
     decaps=16,
     guards=8,
+    sources=16,
     flows=4096,
     flows_new=4096,
     replies=4096,
@@ -69,12 +70,14 @@ def frontend(
     protocol: Protocol = Protocol.TCP,
     terminating: tuple[Backend, ...] = (),
     affinity: bool = False,
+    source_ranges: tuple[IPNetwork, ...] | None = None,
 ) -> Frontend:
     return Frontend(
         key=FrontendKey(vip, protocol, port),
         backends=tuple(sorted(backends)),
         terminating=tuple(sorted(terminating)),
         affinity=affinity,
+        source_ranges=source_ranges,
     )
 
 

@@ -21,6 +21,7 @@ from tests.datapath.fixtures import (
     ingress_fragments,
     ingress_icmp,
     ingress_refused,
+    ingress_sources,
     ingress_tunnels,
 )
 from tests.datapath.fixtures.family import SPORT, Family, is_frame
@@ -35,6 +36,7 @@ INGRESS = {
     "fragments": ingress_fragments.ROWS,
     "icmp": ingress_icmp.ROWS,
     "refused": ingress_refused.ROWS,
+    "sources": ingress_sources.ROWS,
     "tunnels": ingress_tunnels.ROWS,
 }
 LIMITS = msgspec.structs.replace(SMALL, frontends=32, row_pages=128)

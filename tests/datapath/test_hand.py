@@ -287,6 +287,7 @@ def test_usage_tells_the_limits(node: Node) -> None:
         "lb_vips": MapUsage(0, SMALL.vips),
         "lb_rows": MapUsage(0, SMALL.row_pages * 1024),
         "lb_backends": MapUsage(0, SMALL.backends),
+        "lb_sources": MapUsage(0, SMALL.sources),
         "lb_decaps": MapUsage(0, SMALL.decaps),
     }
 

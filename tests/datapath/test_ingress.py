@@ -103,7 +103,7 @@ def test_the_program_and_python_choose_the_same_backend(wire: Wire, version: int
     wanted = frontend(*backends, vip=family.vip, port=8443)
     done(program(wire.datapath, wanted))
     maps = wire.datapath._loaded.maps
-    held = readback.read_one(maps, wanted.key)
+    held = readback.read_one(maps, wire.datapath._tables.sources, wanted.key)
     assert held is not None
     row = blocks.read_row(maps, held.entry)
     seen = set()

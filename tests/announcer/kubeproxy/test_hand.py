@@ -123,6 +123,17 @@ def test_its_word_against_it_withdraws_after_the_grace_and_says_why() -> None:
     assert answer["detail"] == "kube-proxy is not healthy: answers 503"
 
 
+def test_source_ranges_are_left_to_kube_proxy_which_enforces_them() -> None:
+    rig = Rig()
+    fenced = service(source_ranges=(net("192.0.2.0/24"),))
+    rig.desired = decide(snapshot(node(), fenced, endpoints("web", "10.244.1.10")))
+    rig.says()
+    rig.round()
+    rig.now += SETTLE_SECONDS
+    rig.says()
+    assert rig.announces()
+
+
 def test_more_and_other_endpoints_are_not_waited_for() -> None:
     rig = settled()
     rig.desired = decide(snapshot(node(), service(), endpoints("web", "10.244.1.11", "10.244.1.12")))

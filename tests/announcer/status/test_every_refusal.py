@@ -175,5 +175,5 @@ def test_whatever_is_not_announced_has_exactly_one_reason() -> None:
     assert {reason.value for reason in Reason} - _MET <= _ELSEWHERE
 
 
-#: Met only in worlds that ``test_status`` and ``test_services`` build on purpose.
-_ELSEWHERE = {"familyNotCarried", "peerAddressTaken", "sourceRangesNotSupported"}
+#: Met only in worlds that ``test_status`` builds on purpose.
+_ELSEWHERE = {"familyNotCarried", "peerAddressTaken"}

@@ -1,0 +1,74 @@
+"""Synthetic packets that would reach a given backend: the row is known, and so is the hash. Pure.
+
+They come from addresses that belong to nobody, so that no flow is confused with theirs, unless the frontend lets in
+none of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from itertools import chain, islice, product
+
+from announcer.model.lb import FrontendKey
+from announcer.model.net import IPAddress, IPNetwork, Protocol
+from datapath import flow
+from datapath.packet import Flow
+from datapath.rows import Row
+from datapath.sources import Ranges
+
+#: Of the blocks for documentation (RFC 5737, RFC 3849).
+_NOBODYS: dict[int, IPNetwork] = {4: IPv4Network("192.0.2.0/24"), 6: IPv6Network("2001:db8:ffff:ffff::/64")}
+_PORTS = range(1024, 65536)
+_TRIES = len(_PORTS)
+
+
+def insiders(version: int, ranges: Ranges | None) -> Iterator[IPAddress]:
+    """Clients that are let in, nobody's addresses first. ``ranges`` None: everybody is."""
+    nobodys = _NOBODYS[version]
+    if ranges is None:
+        return _addresses(nobodys)
+    ours = [max(nobodys, prefix, key=_length) for prefix in ranges if nobodys.overlaps(prefix)]
+    return chain.from_iterable(map(_addresses, [*ours, *ranges]))
+
+
+def outsider(version: int, ranges: Ranges) -> IPAddress | None:
+    """A client that is not let in, None if there is none: nobody's address, or one that is next to a range."""
+    beside = [int(prefix.network_address) - 1 for prefix in ranges] + [_last(prefix) + 1 for prefix in ranges]
+    highest = _last(IPv4Network("0.0.0.0/0") if version == 4 else IPv6Network("::/0"))
+    numbers = [int(_NOBODYS[version][1]), *(number for number in beside if 0 <= number <= highest)]
+    for number in numbers:
+        if not any(int(prefix.network_address) <= number <= _last(prefix) for prefix in ranges):
+            return ip_address(number.to_bytes(4 if version == 4 else 16, "big"))
+    return None
+
+
+def flows(key: FrontendKey, ranges: Ranges | None, *, affinity: bool) -> Iterator[Flow]:
+    """Flows of clients that are let in, each of which may fall into another slot. With affinity the client alone
+    decides, and without his port does as well."""
+    clients = insiders(key.vip.version, ranges)
+    pairs = ((client, _PORTS[0]) for client in clients) if affinity else product(islice(clients, 1), _PORTS)
+    return (Flow(client, port, key.vip, key.port, key.protocol) for client, port in islice(pairs, _TRIES))
+
+
+def position(row: Row, sent: Flow, *, affinity: bool, serving: int) -> int:
+    """Where the program sends it that does not remember it: a position among the members (of which so many serve), or
+    ``NOBODY``."""
+    value = flow.flow_hash(
+        sent.source, 0 if affinity else sent.source_port, sent.dest, sent.dest_port, sent.protocol.number
+    )
+    return row.without_entry(value, opens=sent.protocol is Protocol.TCP, kept=serving if affinity else 0)
+
+
+def _addresses(prefix: IPNetwork) -> Iterator[IPAddress]:
+    """From the last one on, but for what is the broadcast address of a subnet."""
+    first = 0 if prefix.num_addresses <= 2 else 1
+    return (prefix[-1 - number] for number in range(first, min(prefix.num_addresses, _TRIES + first)))
+
+
+def _last(prefix: IPNetwork) -> int:
+    return int(prefix.broadcast_address)
+
+
+def _length(prefix: IPNetwork) -> int:
+    return prefix.prefixlen

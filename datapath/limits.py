@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
+
 import msgspec
+
+from datapath import abi
+
+_PAGE_WORDS = abi.PAGE_BYTES // 4
+#: Far beyond what a node's memory is for; it keeps indices of bytes within 32 bits.
+_MOST = 1 << 24
+_MOST_WORDS = 1 << 30
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,23 +40,44 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def max_entries(self) -> dict[str, int]:
         """By map name; 0: what the object declares."""
-        return {
-            "lb_frontends": self.frontends,
-            "lb_vips": self.vips,
-            "lb_sieve": 0,
-            "lb_rows": self.row_pages,
-            "lb_backends": self.backends,
-            "lb_decaps": self.decaps,
-            "lb_guards": self.guards,
-            "lb_sources": self.sources,
-            "lb_flows": self.flows,
-            "lb_flows_new": self.flows_new,
-            "lb_replies": self.replies,
-            "lb_replies_new": self.replies_new,
-            "lb_replies_udp": self.replies_udp,
-            "lb_fragments": self.fragments,
-            "lb_vlans": self.vlans,
-            "lb_settings": 0,
-            "lb_scratch": 0,
-            "lb_stats": 0,
-        }
+        chosen = {name: getattr(self, field) for name, field in _FIELDS.items()}
+        return {**chosen, **dict.fromkeys(_FIXED, 0)}
+
+    @classmethod
+    def of(cls, sizes: Mapping[str, int]) -> Limits:
+        """The defaults but for these maps: entries by map name, as in the status (``lb_rows``: words of 4 bytes).
+
+        Raises ``ValueError`` in words for the operator.
+        """
+        fields = {}
+        for name, size in sizes.items():
+            if name not in _FIELDS:
+                near = difflib.get_close_matches(name, _FIELDS, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_FIELDS)}"
+                raise ValueError(f'"{name}" is no map whose size can be set; {hint}')
+            least, most = (_PAGE_WORDS, _MOST_WORDS) if name == "lb_rows" else (2, _MOST)
+            if not least <= size <= most:
+                raise ValueError(f"{name} can have {least} to {most} entries, not {size}")
+            fields[_FIELDS[name]] = -(-size // _PAGE_WORDS) if name == "lb_rows" else size
+        return cls(**fields)
+
+
+#: The maps whose size is the operator's choice.
+_FIELDS = {
+    "lb_frontends": "frontends",
+    "lb_vips": "vips",
+    "lb_rows": "row_pages",
+    "lb_backends": "backends",
+    "lb_decaps": "decaps",
+    "lb_guards": "guards",
+    "lb_sources": "sources",
+    "lb_flows": "flows",
+    "lb_flows_new": "flows_new",
+    "lb_replies": "replies",
+    "lb_replies_new": "replies_new",
+    "lb_replies_udp": "replies_udp",
+    "lb_fragments": "fragments",
+    "lb_vlans": "vlans",
+}
+#: Those that are as large as the programs declare them.
+_FIXED = ("lb_sieve", "lb_settings", "lb_scratch", "lb_stats")

@@ -21,6 +21,7 @@ from announcer.run.settings import (
     AgentSettings,
 )
 from announcer.snapshot import DEFAULT_NAMESPACE
+from datapath.limits import Limits
 
 
 @click.command()
@@ -82,6 +83,14 @@ from announcer.snapshot import DEFAULT_NAMESPACE
     help="Devices on which packets for VIPs arrive.",
 )
 @click.option(
+    "--map-size",
+    "map_sizes",
+    multiple=True,
+    metavar="MAP=ENTRIES",
+    help="How many entries a map has, by its name in the status; see docs/limits.md. Other sizes need other maps: "
+    "drain and uninstall first.",
+)
+@click.option(
     "--datapath/--no-datapath",
     "own_datapath",
     default=True,
@@ -139,6 +148,7 @@ def run(
     metrics_listen: tuple[str, ...],
     metrics_aliases: bool,
     devices: str,
+    map_sizes: tuple[str, ...],
     own_datapath: bool,
     kube_proxy_health: str,
     spawn_speaker: bool,
@@ -163,6 +173,7 @@ def run(
         state_dir=state_dir.absolute(),
         bpffs=bpffs.absolute(),
         devices=None if devices == "auto" else tuple(name for name in devices.split(",") if name),
+        limits=_limits(map_sizes),
         status_listen=status_listen,
         metrics_listen=metrics_listen,
         metrics_aliases=metrics_aliases,
@@ -190,6 +201,20 @@ def _source_folder(source: str) -> Path | None:
         click.echo(f"lockstep: --source: {folder} is not a folder", err=True)
         sys.exit(EXIT_WRONG_USE)
     return folder
+
+
+def _limits(map_sizes: tuple[str, ...]) -> Limits:
+    sizes: dict[str, int] = {}
+    try:
+        for text in map_sizes:
+            name, equals, number = text.partition("=")
+            if not (equals and number.isascii() and number.isdecimal()):
+                raise ValueError(f'"{text}" is not MAP=ENTRIES, for example lb_backends=524288')
+            sizes[name] = int(number)
+        return Limits.of(sizes)
+    except ValueError as error:
+        click.echo(f"lockstep: --map-size: {error}", err=True)
+        sys.exit(EXIT_WRONG_USE)
 
 
 def _http_url(text: str) -> str:

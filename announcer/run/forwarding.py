@@ -59,7 +59,7 @@ def open_forwarding(settings: AgentSettings) -> Iterator[Forwarding]:
             )
         yield ByKubeProxy(settings.kube_proxy_health)
         return
-    datapath = Datapath(bpffs=settings.bpffs, devices=settings.devices)
+    datapath = Datapath(bpffs=settings.bpffs, devices=settings.devices, limits=settings.limits)
     try:
         datapath.open()
     except TargetError as error:

@@ -11,6 +11,7 @@ from announcer.model.objects import ObjectKey
 from announcer.plan import PlanSettings
 from announcer.record.recorder import DEFAULT_BYTES
 from announcer.snapshot import DEFAULT_NAMESPACE
+from datapath.limits import Limits
 
 #: Where the agent keeps its sockets, locks and the last good configuration.
 DEFAULT_STATE_DIR = Path("/run/lockstep")
@@ -27,7 +28,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``source`` None: the API server of a cluster, found by ``kubeconfig`` or, if that is None, as a pod; ``config_map``
     names the ConfigMap there. ``config_file`` None: the ConfigMap ``bgp-config`` of the source. ``devices`` None:
-    found by route.
+    found by route. ``limits``: how large the maps are.
     ``status_listen``, ``metrics_listen``: ``unix:PATH`` or ``ADDRESS:PORT``; the second answers what anybody may know.
     ``kube_proxy_health``: kube-proxy forwards, and says there how it is; None: our own programs do.
     ``metrics_aliases``: metrics also under the names of MetalLB's speaker.
@@ -45,6 +46,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Path = DEFAULT_STATE_DIR
     bpffs: Path = DEFAULT_BPFFS
     devices: tuple[str, ...] | None = None
+    limits: Limits = Limits()
     status_listen: tuple[str, ...] = ()
     metrics_listen: tuple[str, ...] = ()
     kube_proxy_health: str | None = None

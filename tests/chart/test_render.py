@@ -13,6 +13,7 @@ import yaml
 
 from announcer.cli.main import cli
 from announcer.config import parse
+from datapath.limits import Limits
 from tests.chart.helm import CHART, PRESETS, HelmError, Values, find, pods, run, template
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -91,6 +92,17 @@ def test_where_kube_proxy_forwards_there_are_no_programs() -> None:
     assert "bpffs" not in {item["name"] for item in (*found["volumes"], *container["volumeMounts"])}
     ours = pods(template())["agent"]["containers"][0]
     assert "--no-datapath" not in ours["args"]
+
+
+def test_maps_are_as_large_as_the_values_say() -> None:
+    """Helm reads numbers as floats, and prints large ones as no map size is written."""
+    sizes = {"lb_rows": 67108864, "lb_backends": 524288}
+    (container,) = pods(template(values={"agent": {"mapSizes": sizes}}))["agent"]["containers"]
+    told = dict(
+        argument.removeprefix("--map-size=").split("=") for argument in container["args"] if "map-size" in argument
+    )
+    assert told == {name: str(size) for name, size in sizes.items()}
+    assert Limits.of({name: int(size) for name, size in told.items()}).backends == 524288
 
 
 def test_agent_and_speaker_meet_in_one_folder() -> None:

@@ -136,10 +136,11 @@ class Rig:
         return found[0]
 
     def start_bird(
-        self, router: int = 0, *, asn: int = 65000, local_asn: int = LOCAL_ASN, options: str = "", debug: str = "all"
-    ) -> Bird:
-        """Start a BIRD at address ``router``, ready for a session with the speaker as ``local_asn``."""
-        return Bird(self, router, asn, local_asn, options, debug)
+        self, router: int = 0, *, asn: int = 65000, local_asn: int = LOCAL_ASN, options: str = "", debug: str = "all",
+        speaker: str = str(SPEAKER_ADDRESS),
+    ) -> Bird:  # fmt: skip
+        """Start a BIRD at address ``router``, ready for a session with ``speaker`` as ``local_asn``."""
+        return Bird(self, router, asn, f"{speaker} as {local_asn}", options, debug)
 
     def capture(self, host: str = "") -> Capture:
         """Record the BGP traffic from now on; only with ``host``, an address, if it is given."""
@@ -212,9 +213,9 @@ async def _make_client(state_dir: Path) -> SpeakerClient:
 
 
 class Bird:
-    """A BIRD 2 with one passive BGP neighbor: the speaker."""
+    """A BIRD 2 with one BGP neighbor, passive unless an option says otherwise: the speaker."""
 
-    def __init__(self, rig: Rig, router: int, asn: int, local_asn: int, options: str, debug: str) -> None:
+    def __init__(self, rig: Rig, router: int, asn: int, speaker: str, options: str, debug: str) -> None:
         self._rig = rig
         self._control = rig.folder / f"bird{router}.ctl"
         self._pid_file = rig.folder / f"bird{router}.pid"
@@ -222,7 +223,7 @@ class Bird:
         address = ROUTER_ADDRESSES[router]
         configuration.write_text(
             f'router id {address};\nlog "{rig.folder}/bird{router}.log" all;\nprotocol device {{}}\n'
-            f"protocol bgp speaker {{\n local {address} as {asn};\n neighbor {SPEAKER_ADDRESS} as {local_asn};\n"
+            f"protocol bgp speaker {{\n local {address} as {asn};\n neighbor {speaker};\n"
             f" passive; debug {debug}; strict bind;\n {options}\n ipv4 {{ import all; export none; }};\n}}\n"
         )
         rig.in_router(f"bird -c {configuration} -s {self._control} -P {self._pid_file}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
 import socket
 import struct
 import threading
@@ -13,10 +11,10 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from announcer.model.bgp import Neighbor
+from tests.bgpd.inside import inside
 from tests.bgpd.rig import LOCAL_ASN, SPEAKER_ADDRESS, Rig
 
 ASN = 65000
-_CLONE_NEWNET = 0x40000000
 MARKER = b"\xff" * 16
 KEEPALIVE = MARKER + b"\x00\x13\x04"
 
@@ -48,23 +46,8 @@ def neighbor_at(address: str, *, name: str) -> Neighbor:
 
 
 def listen_in(netns: str, address: str) -> socket.socket:
-    """A listening socket on port 179 in another namespace. A thread enters it, and ends; the socket stays there."""
-    made: list[socket.socket] = []
-
-    def enter() -> None:
-        descriptor = os.open(f"/run/netns/{netns}", os.O_RDONLY)
-        try:
-            if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
-            made.append(socket.create_server((address, 179)))
-        finally:
-            os.close(descriptor)
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert made, f"no socket in {netns}"
-    return made[0]
+    """A listening socket on port 179 in another namespace."""
+    return inside(netns, lambda: socket.create_server((address, 179)))
 
 
 class ScriptedPeer:

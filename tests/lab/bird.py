@@ -35,7 +35,7 @@ protocol kernel {{
 {bfd}template bgp node {{
     local {address} as {asn};
     {reach};
-    passive on;
+    {begin};
     strict bind on;
     ttl security {ttl_security};
     bfd {bfd_on};
@@ -45,6 +45,7 @@ protocol kernel {{
 
 
 _BFD = 'protocol bfd { interface "*" { interval 100 ms; multiplier 3; }; }\n'
+_CONNECTS = "passive off;\n    connect delay time 1;\n    connect retry time 1;\n    error wait time 1, 2"
 
 
 class BirdRouter(Router):
@@ -98,6 +99,7 @@ def render(plan: Plan, folder: str) -> str:
         asn=plan.router_asn,
         # The next hop of a neighbor that is further away is looked up among the routes that the kernel was given.
         learn="on" if options.multihop else "off",
+        begin=_CONNECTS if options.connects else "passive on",
         reach="multihop" if options.multihop else "direct",
         ttl_security="on" if plan.ttl_security else "off",
         password=f'    password "{options.password}";\n' if options.password else "",

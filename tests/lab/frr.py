@@ -106,7 +106,8 @@ def render(plan: Plan, folder: str) -> str:
 
     def neighbor(node: NodePlan) -> str:
         options = plan.session
-        lines = [f"remote-as {plan.node_asn}", "passive", "timers connect 1", "advertisement-interval 0"]
+        lines = [f"remote-as {plan.node_asn}", "timers connect 1", "advertisement-interval 0"]
+        lines += [] if plan.session.connects else ["passive"]
         lines += ["ebgp-multihop 255"] if options.multihop else []
         lines += ["ttl-security hops 1"] if plan.ttl_security else []
         lines += [f"password {options.password}"] if options.password else []

@@ -30,13 +30,18 @@ _NEIGHBOR = """\
     neighbor-address = "{neighbor}"
     peer-as = {peer_asn}
 {password}  [neighbors.transport.config]
-    passive-mode = true
+    passive-mode = {passive}
     local-address = "{address}"
-  [neighbors.graceful-restart.config]
+{timers}  [neighbors.graceful-restart.config]
     enabled = true
     helper-only = true
 {distance}"""
 
+_CONNECTS = """\
+  [neighbors.timers.config]
+    connect-retry = 1
+    idle-hold-time-after-reset = 1
+"""
 _TTL_SECURITY = """\
   [neighbors.ttl-security.config]
     enabled = true
@@ -117,6 +122,8 @@ def render(plan: Plan) -> str:
             neighbor=plan.node_end(node),
             peer_asn=plan.node_asn,
             address=plan.router_end,
+            passive=str(not options.connects).lower(),
+            timers=_CONNECTS if options.connects else "",
             password=f"    auth-password = {json.dumps(options.password)}\n" if options.password else "",
             distance=_TTL_SECURITY if plan.ttl_security else _MULTIHOP if options.multihop else "",
         )

@@ -53,6 +53,7 @@ def test_every_preset_renders(preset: str) -> None:
         ({"bgpConfig": {"namespace": "Not_A_Name"}}, "namespace"),
         ({"hostPaths": {"state": "run"}}, "state"),
         ({"podMonitor": {"enabled": True}}, "metricsPort"),
+        ({"bgpConfig": {"config": {"peers": [PEER | {"passive": True}]}}}, "192.0.2.1 is passive.* set speaker.listen"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -203,3 +204,22 @@ def test_monitoring_makes_what_it_says() -> None:
     assert "--status-listen=127.0.0.1:9797" in agent["args"], "the whole status stays on loopback"
     board = find(objects, "ConfigMap", "lockstep-dashboard")
     assert json.loads(board["data"]["lockstep.json"])["uid"] == "lockstep"
+
+
+@pytest.mark.parametrize(
+    ("listen", "peer", "wanted"),
+    [
+        (False, {"passive": False}, None),
+        (False, {"passive": True, "connect-port": 1179}, None),
+        (True, {"passive": True}, ["NET_BIND_SERVICE"]),
+    ],
+    ids=["connects", "high-port", "listens"],
+)
+def test_the_speaker_may_listen_only_where_that_was_asked_for(
+    listen: bool, peer: dict[str, Any], wanted: list[str] | None
+) -> None:
+    values = {"speaker": {"listen": listen}, "bgpConfig": {"config": {"peers": [PEER | peer]}}}
+    for component, pod in pods(template(values=values)).items():
+        added = pod["containers"][0]["securityContext"]["capabilities"].get("add")
+        if component != "agent":
+            assert added == (wanted if component == "speaker" else None), component

@@ -6,7 +6,6 @@ the kernel in the same system call. Structures: ``linux/if_addr.h``, ``linux/rtn
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
 import sys
@@ -70,19 +69,21 @@ def on_link(local: IPAddress, peer: IPAddress) -> bool:
         return True
 
 
-def can_be_source(address: IPAddress) -> bool:
-    """True if a connection of this node may come from ``address``.
+def bind_error(address: IPAddress, port: int = 0) -> int:
+    """What keeps this process from having a TCP socket at ``address`` and ``port`` (0: any): an errno, 0 if nothing.
 
     The kernel is asked by bind(2), as it will be for the connection: no interface need have the address (a local route
-    is enough), and one that has it may not have verified yet that it is unique (IPv6).
+    is enough), and one that has it may not have verified yet that it is unique (IPv6). A port is taken if somebody
+    listens there; a connection that has ended does not count.
     """
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((str(address), 0))
+            probe.bind((str(address), port))
         except OSError as error:
-            return error.errno != errno.EADDRNOTAVAIL
-    return True
+            return error.errno or 0
+    return 0
 
 
 def any_ipv4() -> IPAddress | None:

@@ -14,7 +14,13 @@ import signal
 import sys
 from pathlib import Path
 
-from bgpd.overlay import back_off_from_flapping, carry_bulks, claim_only_what_is_kept, run_on_monotonic_time
+from bgpd.overlay import (
+    back_off_from_flapping,
+    carry_bulks,
+    change_while_waiting,
+    claim_only_what_is_kept,
+    run_on_monotonic_time,
+)
 
 _PR_SET_PDEATHSIG = 1
 
@@ -36,6 +42,10 @@ def main() -> None:
     claim_only_what_is_kept(Path(sys.argv[2]))
     back_off_from_flapping()
     carry_bulks()
+    change_while_waiting()
+    from bgpd.listener import wait_for_passive_peers
+
+    wait_for_passive_peers()
     sys.argv = ["exabgp", *sys.argv[3:]]
     from exabgp.application.main import main as exabgp_main
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from announcer.model.bgp import Neighbor
 from announcer.model.errors import TargetError
@@ -16,9 +17,11 @@ from announcer.model.net import IPAddress
 from announcer.model.observed import BgpObserved
 from bgpd.bfd import BfdState
 from bgpd.commands import Batch, Command, EndOfRibCommand, Ping, Teardown
+from bgpd.diagnosis import from_low_ttl
 from bgpd.families import Sibling
 from bgpd.peer import Peer
 from bgpd.protocol import Answered, Dialogue, Event, FsmChanged, Message, StateChanged
+from bgpd.refusal import Cause, Refusal
 
 log = logging.getLogger("lockstep.speaker")
 
@@ -50,6 +53,7 @@ class Core:
         self.forwarding_kept = False
         self.engine_restarts: dict[str, int] = {}  # by cause
         self.clock_steps = 0
+        self.strangers = 0  # connections that were reset, see bgpd.listener
         self.held = False  # while the engine is told to reload, it is given nothing to send
 
     # --- neighbors ----------------------------------------------------------------------------------------------
@@ -86,6 +90,7 @@ class Core:
             forwarding_kept=self.forwarding_kept,
             engine_restarts=dict(self.engine_restarts),
             clock_steps=self.clock_steps,
+            strangers=self.strangers,
         )
 
     # --- BFD ----------------------------------------------------------------------------------------------------
@@ -132,6 +137,15 @@ class Core:
         for peer in self.peers.values():
             peer.last_error = problem
             peer.down(now=now.monotonic, wall=now.wall, engine_lost=True)
+        self.version += 1
+
+    def peer_refused(self, refusal: Refusal) -> None:
+        """The engine reset connections of somebody where it waits for passive peers."""
+        if refusal.cause is Cause.STRANGER:
+            log.info("reset %d connections of strangers, the last from %s", refusal.times, refusal.address)
+            self.strangers += refusal.times
+        elif (peer := self._by_address.get(ip_address(refusal.address))) is not None and not peer.established:
+            peer.diagnosis = peer.last_error = from_low_ttl()
         self.version += 1
 
     @property

@@ -7,7 +7,11 @@ there is to see is our own connection request that is sent again and again (``bg
 
 from __future__ import annotations
 
+import errno
+import os
+
 from announcer.model.bgp import Neighbor
+from announcer.model.net import IPAddress
 from bgpd.sockdiag import TcpSocket
 from bgpd.tcpstat import Drops
 
@@ -21,15 +25,29 @@ def from_drops(neighbor: Neighbor, drops: Drops) -> str:
     if neighbor.password is None and drops.signed:
         return "TCP-MD5: the peer signs: it has a password for this node, and none is configured here"
     if neighbor.ttl_security and drops.low_ttl:
-        return "GTSM: packets come with a TTL below 255: the peer does not run TTL security, or is not next to us"
+        return from_low_ttl()
     return ""
 
 
-def from_source(neighbor: Neighbor) -> str:
-    """What to say if the address that connections to ``neighbor`` are to come from is not this node's."""
-    return (
-        f"the source-address {neighbor.local_address} is no usable address of this node: no connection can come from it"
-    )
+def from_low_ttl() -> str:
+    """What to say if GTSM keeps the packets of a peer out."""
+    return "GTSM: packets come with a TTL below 255: the peer does not run TTL security, or is not next to us"
+
+
+def from_bind(neighbor: Neighbor, local: IPAddress, code: int) -> str:
+    """What to say if the kernel refuses the address ``local``, or the port where a passive peer is waited for.
+
+    ``code``: errno of bind(2); "" if it is 0.
+    """
+    port = f"port {neighbor.port} of {local}"
+    if code == errno.EADDRNOTAVAIL:
+        way = "to" if neighbor.passive else "from"
+        return f"the source-address {local} is no usable address of this node: no connection can come {way} it"
+    if code == errno.EADDRINUSE:
+        return f"{port} is taken: another program of this node listens there, so {neighbor.address} cannot connect"
+    if code in (errno.EACCES, errno.EPERM):
+        return f"the speaker may not listen on {port}: it needs CAP_NET_BIND_SERVICE, or a connect-port from 1024 on"
+    return f"the speaker cannot listen on {port}: {os.strerror(code)}" if code else ""
 
 
 def from_silence(neighbor: Neighbor, attempt: TcpSocket) -> str:
@@ -51,5 +69,8 @@ def from_nothing(neighbor: Neighbor) -> str:
     """What is to say if the kernel knows nothing else: an attempt was refused, or ended before the session was up."""
     direct = not (neighbor.internal or neighbor.multihop)
     far = ", or more than one hop away, for which it needs multihop" if direct else ""
+    if neighbor.passive:
+        where = f"port {neighbor.port} of this node"
+        return f"no TCP connection from {neighbor.address} to {where}: none came, or it was closed at once{far}"
     where = f"{neighbor.address} port {neighbor.port}"
     return f"no TCP connection to {where}: refused, closed at once, or not reachable{far}"

@@ -1,6 +1,7 @@
 """The ExaBGP process: started, watched, told to reload, ended. Knows nothing of routes.
 
-What happened to a reload is read in ExaBGP's own log, because nothing else tells: a reload is dropped without a word
+What happened to a reload is read in ExaBGP's own log, because nothing else tells (and whom our listener in there
+refused, see ``bgpd.refusal``): a reload is dropped without a word
 while any peer has something queued, and a refused one (ExaBGP 5.0.15) ends the helper and leaves a parser that
 refuses every later file too, so that only a new process helps.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import bgpd
 from announcer.model.errors import TargetError
+from bgpd.refusal import Refusal
 from bgpd.render import environment
 from bgpd.settings import SpeakerSettings
 
@@ -71,10 +73,16 @@ def _write(path: Path, text: str) -> None:
 class Engine:
     """One ExaBGP process at a time."""
 
-    def __init__(self, settings: SpeakerSettings, refused: Callable[[], None]) -> None:
-        """Nothing runs yet. ``refused`` is called when it refuses a reload that we did not ask for."""
+    def __init__(
+        self, settings: SpeakerSettings, refused: Callable[[], None], refused_peer: Callable[[Refusal], None]
+    ) -> None:
+        """Nothing runs yet. ``refused`` is called when it refuses a reload that we did not ask for.
+
+        ``refused_peer`` is called when it refused connections where it waits for passive peers.
+        """
         self._settings = settings
         self._refused = refused
+        self._refused_peer = refused_peer
         self._text = ""
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -182,6 +190,8 @@ class Engine:
                 self._loaded.set_result(_LOADED in text)
             elif _REFUSED in text:
                 self._refused()
+        elif refusal := Refusal.parse(text):
+            self._refused_peer(refusal)
         elif source == "configuration" and not text.startswith("performing reload"):
             text = "(text of the configuration, withheld)"
         if source not in ("advice", "welcome"):

@@ -15,6 +15,7 @@ from enum import StrEnum
 from announcer.model.errors import TargetError
 from bgpd.core import Core, Now
 from bgpd.engine import Engine
+from bgpd.refusal import Refusal
 from bgpd.server import make_private, remove_socket
 from bgpd.settings import SpeakerSettings
 
@@ -55,7 +56,7 @@ class Link:
         self._writer: asyncio.StreamWriter | None = None
         self._failure: asyncio.Future[tuple[Cause, str]] | None = None
         self._server: asyncio.Server | None = None
-        self.engine = Engine(settings, self._poisoned)
+        self.engine = Engine(settings, self._poisoned, self._refused_peer)
         self.wanted = asyncio.Event()
         self.connected = asyncio.Event()
 
@@ -81,6 +82,10 @@ class Link:
 
     def _poisoned(self) -> None:
         self.fail(Cause.RELOAD, "ExaBGP was told by somebody to load its configuration again, and refused")
+
+    def _refused_peer(self, refusal: Refusal) -> None:
+        self._core.peer_refused(refusal)
+        self._moved()
 
     def write(self, data: bytes) -> None:
         """Give ``data`` to the engine. The dialogue's window bounds what can be waiting here."""

@@ -1,7 +1,7 @@
 """What is put right inside the ExaBGP process before it starts. Version 5.0 only, which is what we depend on.
 
 No setting of ExaBGP reaches any of them. Tests hold each to the wire, with a control that shows the fault without
-it (``tests/bgpd/test_faults.py``, ``test_forwarding_bits.py``, ``test_flapping.py``).
+it (``tests/bgpd/test_faults.py``, ``test_forwarding_bits.py``, ``test_flapping.py``, ``test_passive.py``).
 """
 
 from __future__ import annotations
@@ -100,3 +100,30 @@ def carry_bulks() -> None:
 
     Neighbor.remove_self = remove_self
     ASYNC.LIMIT = _ROUTES_AT_ONCE
+
+
+def change_while_waiting() -> None:
+    """Have a passive peer that waits take another configuration, or a teardown, at once.
+
+    ExaBGP has a turn for passive peers only while they have a connection. What was asked of one without would be done
+    to its next session, after that has come up by the old configuration; and one that is passive no longer would never
+    begin to connect.
+    """
+    from exabgp.reactor.peer import Peer
+
+    def settle(peer: Any) -> None:
+        if peer.neighbor["passive"] and peer.proto is None and peer._restart:
+            peer._reset()
+            peer._delay.reset()
+
+    reestablish, teardown = Peer.reestablish, Peer.teardown
+
+    def reestablish_at_once(self: Any, restart_neighbor: Any = None) -> None:
+        reestablish(self, restart_neighbor)
+        settle(self)
+
+    def teardown_at_once(self: Any, code: int, restart: bool = True) -> None:
+        teardown(self, code, restart)
+        settle(self)
+
+    Peer.reestablish, Peer.teardown = reestablish_at_once, teardown_at_once

@@ -123,9 +123,22 @@ class Peer:
             self.down(now=now, wall=wall)
 
     def fsm_changed(self, state: str, wall: float) -> None:
-        """A state of the engine below Established. It calls waiting for TCP idle; RFC 4271 calls that Connect."""
+        """A state of the engine below Established. It calls waiting for TCP idle; RFC 4271 does not."""
         if not self.rib.up and self.state is not PeerState.ESTABLISHED:
-            self._enter(_STATES.get(state, PeerState.CONNECT), wall)
+            self._enter(_STATES.get(state, self._without_tcp), wall)
+
+    def waits(self, wall: float, *, listens: bool) -> bool:
+        """The engine ``listens`` for this passive peer, or cannot: it does not say so itself. True if that is news."""
+        state = PeerState.ACTIVE if listens else PeerState.IDLE
+        if self.state is state or self.state not in (PeerState.IDLE, PeerState.ACTIVE):
+            return False
+        self._enter(state, wall)
+        return True
+
+    @property
+    def _without_tcp(self) -> PeerState:
+        """What RFC 4271 section 8.2.2 calls it if there is no TCP connection yet: we connect, or the peer is to."""
+        return PeerState.ACTIVE if self.neighbor.passive else PeerState.CONNECT
 
     def message(self, event: Message) -> None:
         """A BGP message that the engine writes or has read.
@@ -171,7 +184,7 @@ class Peer:
             self.rib.session_down()
         self.markers.end()
         self.carriage = Carriage()
-        self._enter(PeerState.IDLE if engine_lost else PeerState.CONNECT, wall)
+        self._enter(PeerState.IDLE if engine_lost else self._without_tcp, wall)
 
     def _why_down(self, reason: str) -> str:
         """The engine's reason, unless we know better: it calls every end of a TCP connection "closing connection"."""

@@ -36,8 +36,6 @@ def _one(neighbor: Neighbor) -> Iterable[str]:
     yield from _number_problems(neighbor)
     if neighbor.multihop and neighbor.ttl_security:
         yield "multihop and TTL security exclude each other: TTL 255 proves that the peer is one hop away (RFC 5082)"
-    if neighbor.passive:
-        yield "passive is not supported: the engine would have to listen, and it would do so for everybody"
     if neighbor.password is not None:
         yield from _password_problems(neighbor.password)
 

@@ -74,7 +74,8 @@ class Receipts:
         known = self._sockets.get(peer.neighbor.name)
         if known is not None and known[0] is peer and known[1] == peer.session:
             return self._diag.acked(known[2])
-        found = self._diag.find(pid, peer.neighbor.address, peer.neighbor.port)
+        neighbor = peer.neighbor
+        found = self._diag.find(pid, neighbor.address, neighbor.port, accepted=neighbor.passive)
         if found is None:
             return None
         self._sockets[peer.neighbor.name] = (peer, peer.session, found)

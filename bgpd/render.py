@@ -104,7 +104,12 @@ def _sending_ttl(neighbor: Neighbor) -> int:
 
 
 def _options(neighbor: Neighbor) -> Iterator[str]:
-    """Statements that only some neighbors have. A backslash begins an escape, even between quotes."""
+    """Statements that only some neighbors have. A backslash begins an escape, even between quotes.
+
+    Where to wait for a passive one stands in ``connect``: its ``listen`` is for ExaBGP's own listener, not for ours.
+    """
+    if neighbor.passive:
+        yield "passive true"
     if neighbor.ttl_security:
         yield f"incoming-ttl {_GTSM_TTL}"
     if neighbor.password is not None:

@@ -22,7 +22,7 @@ _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_TCP_ESTABLISHED, _TCP_SYN_SENT, _TCP_CLOSE_WAIT = 1, 2, 8
+_TCP_ESTABLISHED, _TCP_SYN_SENT, _TCP_CLOSE_WAIT, _TCP_LISTEN = 1, 2, 8, 10
 _OPEN = 1 << _TCP_ESTABLISHED | 1 << _TCP_CLOSE_WAIT
 #: All in which a socket receives anything: from Established to Closing, without Time-Wait and Listen.
 _RECEIVING = _OPEN | 1 << _TCP_SYN_SENT | 1 << 4 | 1 << 5 | 1 << 9 | 1 << 11
@@ -39,7 +39,7 @@ _STATE = struct.Struct("=BBBB")
 _MESSAGE_HEAD = _STATE.size + _SOCKID.size
 _MESSAGE_TAIL = struct.Struct("=IIIII")
 _RTATTR = struct.Struct("=HH")
-# offsetof(struct tcp_info, tcpi_bytes_acked), __u64. The SYN counts as one of these bytes.
+# offsetof(struct tcp_info, tcpi_bytes_acked), __u64. A SYN of ours counts as one of these bytes, a SYN-ACK does not.
 _BYTES_ACKED = struct.Struct("=Q")
 _BYTES_ACKED_AT = 120
 _SYN_BYTES = 1
@@ -49,6 +49,7 @@ class TcpSocket(msgspec.Struct, frozen=True):
     """One socket. ``identity`` is the kernel's name for it; a later one with the same addresses has another cookie.
 
     ``acked``: bytes of the stream that the peer's TCP has. ``retransmits``: how often what it has not was sent again.
+    ``accepted``: the peer began the connection.
     """
 
     family: int
@@ -57,6 +58,12 @@ class TcpSocket(msgspec.Struct, frozen=True):
     acked: int
     established: bool
     retransmits: int
+    accepted: bool = False
+
+    @property
+    def local(self) -> bytes:
+        """Our address in network order."""
+        return self.identity[4 : 8 if self.family == socket.AF_INET else 20]
 
     @property
     def peer(self) -> bytes:
@@ -76,14 +83,22 @@ class SockDiag:
         """Give the netlink socket back."""
         self._netlink.close()
 
-    def find(self, pid: int, peer: IPAddress, port: int) -> TcpSocket | None:
+    def find(self, pid: int, peer: IPAddress, port: int, *, accepted: bool = False) -> TcpSocket | None:
         """The established connection of process ``pid`` to ``peer`` and ``port``, None if there is none.
 
-        Raises TargetError if the kernel refuses the question.
+        ``accepted``: the peer began it, and ``port`` is ours. None as well if there are two: then one is about to be
+        refused, and nothing tells which. Raises TargetError if the kernel refuses the question.
         """
         inodes = socket_inodes(pid)
-        toward = self._toward(socket.AF_INET if peer.version == 4 else socket.AF_INET6, port, _OPEN)
-        return next((found for found in toward if found.peer == peer.packed and found.inode in inodes), None)
+        family = socket.AF_INET if peer.version == 4 else socket.AF_INET6
+        open_ones = self._at(family, port, _OPEN) if accepted else self._toward(family, port, _OPEN)
+        found = [one for one in open_ones if one.peer == peer.packed and one.inode in inodes]
+        return found[0] if len(found) == 1 else None
+
+    def listening(self, port: int) -> list[TcpSocket]:
+        """Whatever in this network namespace listens on ``port``. Raises TargetError if the kernel refuses to say."""
+        families = (socket.AF_INET, socket.AF_INET6)
+        return [found for family in families for found in self._at(family, port, 1 << _TCP_LISTEN)]
 
     def toward(self, port: int) -> list[TcpSocket]:
         """Whatever in this network namespace is connected to ``port``, or wants to be, or is not yet done with it.
@@ -97,26 +112,33 @@ class SockDiag:
         identity = _SOCKID.pack(0, port, bytes(16), bytes(16), 0, b"\xff" * 8)
         return self._ask(family, identity, dump=True, states=states)
 
+    def _at(self, family: int, port: int, states: int) -> list[TcpSocket]:
+        identity = _SOCKID.pack(port, 0, bytes(16), bytes(16), 0, b"\xff" * 8)
+        return self._ask(family, identity, dump=True, states=states, accepted=True)
+
     def acked(self, known: TcpSocket) -> int | None:
         """Bytes of the stream that the peer's TCP has acknowledged, None if the connection is gone.
 
         Raises TargetError if the kernel refuses the question.
         """
-        for found in self._ask(known.family, known.identity, dump=False):
+        for found in self._ask(known.family, known.identity, dump=False, accepted=known.accepted):
             return found.acked
         return None
 
-    def _ask(self, family: int, identity: bytes, *, dump: bool, states: int = _OPEN) -> list[TcpSocket]:
+    def _ask(
+        self, family: int, identity: bytes, *, dump: bool, states: int = _OPEN, accepted: bool = False
+    ) -> list[TcpSocket]:
         body = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), states) + identity
         flags = _NLM_F_REQUEST | (_NLM_F_DUMP if dump else 0)
         self._netlink.send(_NLMSGHDR.pack(_NLMSGHDR.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 0, 0) + body)
         found: list[TcpSocket] = []
         done = False
         while not done:
-            done = self._read(self._netlink.recv(1 << 16), found) or not dump
+            done = self._read(self._netlink.recv(1 << 16), found, accepted=accepted) or not dump
         return found
 
-    def _read(self, datagram: bytes, found: list[TcpSocket]) -> bool:
+    @staticmethod
+    def _read(datagram: bytes, found: list[TcpSocket], *, accepted: bool) -> bool:
         """Collect the sockets of one datagram. True if it was the last."""
         at = 0
         while at + _NLMSGHDR.size <= len(datagram):
@@ -129,12 +151,12 @@ class SockDiag:
                 if errno in (0, 2):  # ENOENT: the socket has gone
                     return True
                 raise TargetError("sock_diag", errno=errno)
-            found.append(_socket_of(message))
+            found.append(_socket_of(message, accepted=accepted))
             at += (length + 3) & ~3
         return False
 
 
-def _socket_of(message: bytes) -> TcpSocket:
+def _socket_of(message: bytes, *, accepted: bool) -> TcpSocket:
     family, state, timer, retransmits = _STATE.unpack_from(message)
     _, _, _, _, inode = _MESSAGE_TAIL.unpack_from(message, _MESSAGE_HEAD)
     at = _MESSAGE_HEAD + _MESSAGE_TAIL.size
@@ -142,15 +164,16 @@ def _socket_of(message: bytes) -> TcpSocket:
     while at + _RTATTR.size <= len(message):
         length, kind = _RTATTR.unpack_from(message, at)
         if kind == _INET_DIAG_INFO and length >= _RTATTR.size + _BYTES_ACKED_AT + _BYTES_ACKED.size:
-            acked = max(0, _BYTES_ACKED.unpack_from(message, at + _RTATTR.size + _BYTES_ACKED_AT)[0] - _SYN_BYTES)
+            acked = _BYTES_ACKED.unpack_from(message, at + _RTATTR.size + _BYTES_ACKED_AT)[0]
         at += max((length + 3) & ~3, _RTATTR.size)
     return TcpSocket(
         family=family,
         identity=message[_STATE.size : _MESSAGE_HEAD],
         inode=inode,
-        acked=acked,
+        acked=acked if accepted else max(0, acked - _SYN_BYTES),
         established=state == _TCP_ESTABLISHED,
         retransmits=retransmits if timer == _TIMER_RETRANSMIT else 0,
+        accepted=accepted,
     )
 
 

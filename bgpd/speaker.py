@@ -123,7 +123,7 @@ class Speaker:
             if clock.look():
                 self.core.clock_steps = clock.steps
                 self.core.version += 1
-            self._watch.look(self.core, self.link.engine.pid, now().monotonic)
+            self._watch.look(self.core, self.link.engine.pid, now())
 
     async def _leave(self) -> None:
         """A planned exit: peers are told before sessions end, or with graceful restart they would keep it all."""

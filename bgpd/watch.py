@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
-from announcer.model.bgp import PeerState
+from announcer.model.bgp import Neighbor, PeerState
 from announcer.model.errors import TargetError
-from bgpd.addresses import can_be_source
-from bgpd.core import Core
-from bgpd.diagnosis import from_drops, from_nothing, from_silence, from_source
+from bgpd.addresses import bind_error
+from bgpd.core import Core, Now
+from bgpd.diagnosis import from_bind, from_drops, from_nothing, from_silence
 from bgpd.peer import Peer
+from bgpd.routing import source_toward
 from bgpd.sockdiag import SockDiag, TcpSocket, socket_inodes
 from bgpd.tcpstat import Drops, read_drops
 
@@ -21,27 +23,35 @@ _PATIENCE_SECONDS = 3.0
 
 
 class Watch:
-    """Remembers the counters, nothing else."""
+    """Remembers the counters, and what it said of this node's own addresses and ports, nothing else."""
 
     def __init__(self) -> None:
         """Raises OSError if the kernel has no sock_diag."""
         self._diag = SockDiag()
         self._before: Drops | None = None
+        self._obstacles: dict[str, str] = {}  # by neighbor name
 
     def close(self) -> None:
         """Give the netlink socket back."""
         self._diag.close()
 
-    def look(self, core: Core, pid: int | None, now: float) -> None:
-        """Tell every peer without a session what there is to say. ``pid``: the engine; ``now``: CLOCK_MONOTONIC."""
+    def look(self, core: Core, pid: int | None, now: Now) -> None:
+        """Tell every peer without a session what there is to say. ``pid``: the engine."""
         waiting = [peer for peer in core.peers.values() if not peer.established]
         if pid is None or not waiting:
             self._before = None
             return
         try:
             inodes = socket_inodes(pid)
-            ports = {peer.neighbor.port for peer in waiting}
+            ports = {peer.neighbor.port for peer in waiting if not peer.neighbor.passive}
             sockets = [(port, found) for port in ports for found in self._diag.toward(port)]
+            own_ports = {peer.neighbor.port for peer in waiting if peer.neighbor.passive}
+            listening = {
+                (found.local, port)
+                for port in own_ports
+                for found in self._diag.listening(port)
+                if found.inode in inodes
+            }
             counted = read_drops()
         except (OSError, TargetError) as error:
             log.warning("cannot ask the kernel why sessions do not come up: %s", error)
@@ -55,28 +65,28 @@ class Watch:
             drops = Drops()
         for peer in waiting:
             attempt = attempts.get((peer.neighbor.address.packed, peer.neighbor.port))
-            if self._look_at_source(peer) or self._diagnose(peer, drops, attempt) or self._say_something(peer, now):
+            news = self._look_at_place(peer, listening, now.wall)
+            if news or self._diagnose(peer, drops, attempt) or self._say_something(peer, now.monotonic):
                 core.version += 1
 
-    @staticmethod
-    def _look_at_source(peer: Peer) -> bool:
-        """Whether the node has the source address. Before it has, no other cause matters. True if news.
+    def _look_at_place(self, peer: Peer, listening: set[tuple[bytes, int]], wall: float) -> bool:
+        """Whether this node lets a connection be: no other cause matters before it does. True if news.
 
         The engine tries again and again and does not say why it fails.
         """
-        source = peer.neighbor.local_address
-        if source is None:
-            return False
-        text = from_source(peer.neighbor)
-        if can_be_source(source):
-            if peer.diagnosis != text:
-                return False
-            peer.diagnosis, peer.last_error = "", None
+        text = _obstacle(peer.neighbor, listening)
+        moved = peer.neighbor.passive and peer.waits(wall, listens=not text)
+        said = self._obstacles.pop(peer.neighbor.name, "")
+        if text:
+            self._obstacles[peer.neighbor.name] = text
+            if peer.diagnosis == text:
+                return moved
+            log.info("peer %s: %s", peer.neighbor.name, text)
+            peer.diagnosis = peer.last_error = text
             return True
-        if peer.diagnosis == text:
-            return False
-        log.info("peer %s: %s", peer.neighbor.name, text)
-        peer.diagnosis = peer.last_error = text
+        if not said or peer.diagnosis != said:
+            return moved
+        peer.diagnosis, peer.last_error = "", None
         return True
 
     @staticmethod
@@ -100,3 +110,22 @@ class Watch:
             return False
         peer.last_error = from_nothing(peer.neighbor)
         return True
+
+
+def _obstacle(neighbor: Neighbor, listening: set[tuple[bytes, int]]) -> str:
+    """What on this node keeps ``neighbor`` from having a connection, "" if nothing does.
+
+    ``listening``: addresses (in network order) and ports at which the engine listens.
+    """
+    if not neighbor.passive:
+        local = neighbor.local_address
+        if local is None or bind_error(local) != errno.EADDRNOTAVAIL:
+            return ""
+        return from_bind(neighbor, local, errno.EADDRNOTAVAIL)
+    try:
+        local = neighbor.local_address or source_toward(neighbor.address, neighbor.port)
+    except TargetError as error:
+        return f"no address of this node to wait at: {error}"
+    if (local.packed, neighbor.port) in listening:
+        return ""
+    return from_bind(neighbor, local, bind_error(local, neighbor.port))

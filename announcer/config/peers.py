@@ -79,7 +79,7 @@ def _peer(at: At, profiles: BfdProfiles) -> PeerConfig | None:
 
 
 def _port(fields: Fields) -> int:
-    """The port that this node connects to. ``connect-port`` is another name of ``peer-port``, where 0 means 179."""
+    """The port that is connected to. ``connect-port`` is another name of ``peer-port``, where 0 means 179."""
     named = fields.read("peer-port", whole(0, 65535, 179), 0)
     port = fields.read("connect-port", whole(1, 65535, 179), 0)
     first, second = fields.at("peer-port"), fields.at("connect-port")

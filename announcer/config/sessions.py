@@ -52,7 +52,7 @@ def read_session(fields: Fields, peer_address: IPAddress | None, *, internal: bo
         source_address=_source(fields, peer_address),
         multihop=multihop,
         ttl_security=ttl_security,
-        passive=fields.read("passive", _passive, False),
+        passive=fields.read("passive", truth, False),
         graceful_restart=_graceful_restart(fields.at("graceful-restart")),
         families=_families(fields.at("families")),
     )
@@ -146,14 +146,6 @@ def _distance(fields: Fields, *, internal: bool | None) -> tuple[bool, bool | No
         problem = f"contradicts ebgp-multihop in line {at.node.line}: that takes packets of the next hop only"
         ttl_at.wrong(problem, "remove one of the two")
     return multihop, ttl_security
-
-
-def _passive(node: Node) -> bool:
-    """Only false: who waits has to listen, and the engine can only listen for everybody who reaches the node."""
-    if truth(node):
-        problem = "waiting for the peer to connect is not served: the engine would listen, and for everybody"
-        raise WrongValue(problem, "remove it, and have the peer accept connections")
-    return False
 
 
 def _families(at: At | None) -> tuple[Family, ...]:

@@ -76,8 +76,8 @@ class PeerConfig(msgspec.Struct, frozen=True, kw_only=True):
     At most one of ``password`` and ``password_secret`` is set (TCP-MD5, RFC 2385). ``source_address`` None: the
     kernel's choice; else of the family of ``address``. ``multihop`` is only True for eBGP. ``ttl_security`` (GTSM,
     RFC 5082) None: on for eBGP without multihop, off otherwise; never True together with ``multihop``. ``passive``:
-    wait for the peer to connect (refused by the parser, as the engine cannot). ``graceful_restart``: restart time in
-    seconds, 1 to 4095 (RFC 4724); None: not offered. ``families``: of the routes that the session carries, in a fixed
+    wait for the peer to connect, at ``port`` of this node. ``graceful_restart``: restart time in seconds, 1 to 4095
+    (RFC 4724); None: not offered. ``families``: of the routes that the session carries, in a fixed
     order; none named: the family of ``address``. ``bfd``: the profile that ``bfd-profile`` names.
     """
 

@@ -45,11 +45,13 @@ class BfdProfile(msgspec.Struct, frozen=True, kw_only=True, order=True):
 class Neighbor(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """A BGP neighbor as configured. ``name`` is unique and stable: it names the peer everywhere (status, metrics).
 
+    ``port``: where the connection goes to, which is the peer, or this node if it is ``passive``: it waits for the peer
+    to connect, at ``local_address``.
     ``hold_time`` in seconds (0, or 3 to 65535; RFC 4271 section 4.2). ``router_id`` None: the engine's choice, the
     local address of the session. ``local_address`` None: the kernel's choice. ``graceful_restart`` is the restart
     time in seconds of RFC 4724, None: not offered. ``multihop``: the peer may be further away than one hop (only has a
     meaning for eBGP). ``ttl_security``: packets of the peer are taken only with TTL 255, and ours are sent with it
-    (GTSM, RFC 5082). ``passive``: wait for the peer to connect. ``families``: what routes the session is to carry, see
+    (GTSM, RFC 5082). ``families``: what routes the session is to carry, see
     ``carried``. ``bfd``: the session ends when BFD says that the peer is gone; None: no BFD.
     """
 

@@ -71,7 +71,8 @@ class BgpObserved(msgspec.Struct, frozen=True, kw_only=True):
 
     ``forwarding_kept``: what it tells peers with graceful restart about the time without a session, see
     :class:`~announcer.model.steps.DeclareForwarding`. ``engine_restarts``: how often the BGP engine was replaced since
-    the speaker started, by cause. ``clock_steps``: how often the clock was set (not slewed) since then.
+    the speaker started, by cause. ``clock_steps``: how often the clock was set (not slewed) since then. ``strangers``:
+    connections since then that were of no passive peer, and reset.
     """
 
     reachable: bool = False
@@ -80,6 +81,7 @@ class BgpObserved(msgspec.Struct, frozen=True, kw_only=True):
     forwarding_kept: bool = False
     engine_restarts: dict[str, int] = {}
     clock_steps: int = 0
+    strangers: int = 0
 
 
 class Damping(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,6 +69,11 @@ def _speaker(seen: BgpObserved) -> Iterator[Metric]:
         restarts.add_metric([cause], float(count))
     yield restarts
     yield CounterMetricFamily("lockstep_clock_steps", "How often the clock was set", value=float(seen.clock_steps))
+    yield CounterMetricFamily(
+        "lockstep_bgp_strangers",
+        "Connections that came where passive peers are waited for, of none of them, and were reset",
+        value=float(seen.strangers),
+    )
     yield GaugeMetricFamily(
         "lockstep_bgp_forwarding_kept",
         "1 if an OPEN with graceful restart claims that forwarding was kept",

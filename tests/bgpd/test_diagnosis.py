@@ -86,7 +86,7 @@ def test_what_an_earlier_connection_drops_is_not_held_against_the_peer(monkeypat
         looking = watch.Watch()
         monkeypatch.setattr(looking._diag, "toward", lambda port, sockets=sockets: sockets)
         for second in (1.0, 2.0):
-            looking.look(core, 1, second)
+            looking.look(core, 1, Now(second, 0.0))
         error = core.peers["r"].last_error
         assert (error is None) if words is None else words in (error or "")
         looking.close()

@@ -153,7 +153,6 @@ def test_names_are_not_in_it() -> None:
         ({"peer_asn": 0}, "peer ASN 0"),
         ({"local_asn": 4294967296}, "local ASN 4294967296"),
         ({"graceful_restart": 4096}, "graceful restart time 4096"),
-        ({"passive": True}, "listen"),
         ({"multihop": True, "ttl_security": True}, "exclude each other"),
     ],
 )

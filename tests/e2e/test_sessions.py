@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, cluster, speaker_pid
 from tests.lab import FibPoll, RouteJournal, SteadyTraffic, send, until
+from tests.lab.agents import NodeAgent
 from tests.lab.plan import SessionOptions
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
@@ -90,6 +91,34 @@ def _assert_secret_is_nowhere(made: Cluster) -> None:
     for path in holding:
         assert path.stat().st_mode & 0o777 == 0o600, path
         assert path.suffix != ".log", path
+
+
+@pytest.mark.parametrize("router", ["bird", "frr"])
+def test_routers_that_begin_the_sessions(router: str) -> None:
+    """And a peer that is passive no longer is connected to: a reset of that session, as ``plan`` says beforehand."""
+    with cluster(router, session=SessionOptions(connects=True)) as made:
+        agent, other = made.agents
+        active = (agent.source / "bgp-config.yaml").read_text()
+        for each in made.agents:
+            made.write(each, "bgp-config.yaml", active.replace("my-asn: 64512", "my-asn: 64512\n        passive: true"))
+            each.start()
+        made.await_vip()
+        assert send(made.lab.client, f"{VIP}:80", count=50).failed == 0
+        assert _bgp_listeners(agent) == 1
+        (before,), (elsewhere,) = agent.status()["peers"], other.status()["peers"]
+        file = agent.node.folder / "new.yaml"
+        file.write_text(active)
+        assert "~ session 192.168.1.11 is reset: passive" in agent.cli("plan", f"--config={file}").stdout
+        made.write(agent, "bgp-config.yaml", active)
+        until(lambda: agent.status()["peers"][0]["sessions"] > before["sessions"], "the session was reset", 15)
+        made.await_vip()
+        assert _bgp_listeners(agent) == 0
+        (after,) = other.status()["peers"]
+        assert (after["sessions"], after["since"]) == (elsewhere["sessions"], elsewhere["since"])
+
+
+def _bgp_listeners(agent: NodeAgent) -> int:
+    return agent.node.run(["ss", "-Hltn", "sport", "=", ":179"]).stdout.count("LISTEN")
 
 
 def test_attributes_and_pools_change_without_touching_a_session(running: Cluster) -> None:

@@ -154,7 +154,14 @@ SESSION_RULES = [
             ("[ipv4]", "[]", "families", "carries nothing", "name ipv4 or ipv6"),
         )
     ),
-    _rule("passive", "passive: false", "passive: true # <-", "passive", "is not served: the engine would", "remove it"),
+    _rule(
+        "passive",
+        "passive: true\nconnect-port: 1179",
+        "passive: 1179 # <-",
+        "passive",
+        "neither true nor false",
+        "write true",
+    ),
     _rule(
         "passive is a truth", "passive: no", 'passive: "no" # <-', "passive", "neither true nor false", "without quotes"
     ),

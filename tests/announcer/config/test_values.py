@@ -45,7 +45,7 @@ peers:
   password: "0123"
   ebgp-multihop: true
   ttl-security: false
-  passive: false
+  passive: true
   graceful-restart: {time: 2m0.9s}
   node-selectors:
   - match-labels: {rack: a, empty: ""}
@@ -118,6 +118,7 @@ def test_a_full_file_means_what_it_says() -> None:
                 password=Password("0123"),
                 multihop=True,
                 ttl_security=False,
+                passive=True,
                 graceful_restart=120,
             ),
         ),

@@ -4,12 +4,14 @@
  * stay where a compiler checks them. Every function that can fail returns -errno; what libbpf had to say about it stands
  * in lk_log() until the next call that may fill it. Not for use by several threads at once.
  */
+#define _GNU_SOURCE /* vasprintf */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
@@ -27,13 +29,29 @@
 
 static char log_text[8192];
 
+/* Keeps the end of all that is said: the log of a verifier is long, and what it objects to stands last. */
 static int keep(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	size_t used = strlen(log_text);
+	const size_t room = sizeof(log_text) - 1;
+	size_t used = strlen(log_text), length, excess;
+	char *said;
+	int result;
 
-	if (level == LIBBPF_DEBUG || used >= sizeof(log_text) - 1)
+	if (level == LIBBPF_DEBUG)
 		return 0;
-	return vsnprintf(log_text + used, sizeof(log_text) - used, format, arguments);
+	result = vasprintf(&said, format, arguments);
+	if (result < 0)
+		return result;
+	length = result;
+	if (length >= room) {
+		memcpy(log_text, said + length - room, room + 1);
+	} else {
+		excess = used + length > room ? used + length - room : 0;
+		memmove(log_text, log_text + excess, used - excess);
+		memcpy(log_text + used - excess, said, length + 1);
+	}
+	free(said);
+	return result;
 }
 
 static int outcome(int result)

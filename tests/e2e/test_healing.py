@@ -6,79 +6,28 @@ What can be repaired at once is repaired before a withdrawal could have left; wh
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import VIP, Cluster, frontends_in_kernel, speaker_pid
+from tests.e2e.cluster import VIP, Cluster, frontends_in_kernel
+from tests.e2e.damage import OF_THE_DATAPATH, OF_THE_REST, Damage, detach_ingress
 from tests.lab import RouteJournal, send, until
 from tests.lab.agents import NodeAgent
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 
-def _links(agent: NodeAgent, word: str) -> list[Path]:
-    return [path for path in (agent.node.bpffs / "links").iterdir() if word in path.name]
-
-
-def _detach_ingress(agent: NodeAgent) -> None:
-    for path in _links(agent, "xdp"):
-        agent.node.run(["bpftool", "link", "detach", "pinned", path])
-
-
-def _detach_egress(agent: NodeAgent) -> None:
-    """By a tcx link where the kernel has those, else by a filter of tc."""
-    for path in (links := _links(agent, "tcx")):
-        agent.node.run(["bpftool", "link", "detach", "pinned", path])
-    if not links:
-        agent.node.run(["tc", "qdisc", "del", "dev", "eth0", "clsact"])
-
-
-def _delete_pins(agent: NodeAgent) -> None:
-    for folder in ("links", "progs", "maps"):
-        for path in (agent.node.bpffs / folder).iterdir():
-            path.unlink()
-
-
-def _unmount(agent: NodeAgent) -> None:
-    subprocess.run(["umount", "--lazy", agent.node.bpffs], check=True)
-
-
-def _delete_entry(agent: NodeAgent) -> None:
-    path = agent.node.bpffs / "maps" / "lb_frontends"
-    shown = json.loads(agent.node.run(["bpftool", "--json", "map", "dump", "pinned", path]).stdout)
-    agent.node.run(["bpftool", "map", "delete", "pinned", path, "key", *shown[0]["key"]])
-
-
-def _kill_speaker(agent: NodeAgent) -> None:
-    os.kill(speaker_pid(agent), signal.SIGKILL)
-
-
-@pytest.mark.parametrize(
-    ("damage", "kind"),
-    [
-        (_detach_ingress, "link"),
-        (_detach_egress, "link"),
-        (_delete_pins, "pin"),
-        (_unmount, "pin"),
-        (_delete_entry, "entry"),
-        (_kill_speaker, "speaker"),
-    ],
-)
-def test_what_somebody_takes_away_is_repaired_and_counted(
-    shared: Cluster, damage: Callable[[NodeAgent], None], kind: str
-) -> None:
+@pytest.mark.parametrize("damage", [*OF_THE_DATAPATH, *OF_THE_REST], ids=lambda damage: damage.name)
+def test_what_somebody_takes_away_is_repaired_and_counted(shared: Cluster, damage: Damage) -> None:
     agent = shared.agents[0]
-    name = f'lockstep_repairs_total{{kind="{kind}"}}'
-    before = agent.metrics()[name]
-    damage(agent)
-    until(lambda: agent.metrics().get(name, 0.0) > before, f"a repair of the kind {kind} is counted", 20)
+    before = agent.metrics().get(damage.counter, 0.0)
+    damage.act(shared)
+    until(lambda: agent.metrics().get(damage.counter, 0.0) > before, f"{damage.counter} has counted", 30)
     shared.await_vip()
     until(lambda: (agent.vip(VIP).get("proof") or {}).get("ok"), "the VIP is proven again")
     assert len(frontends_in_kernel(agent)) == 2
@@ -90,7 +39,7 @@ def test_what_somebody_takes_away_is_repaired_and_counted(
 def _foreign_program(agent: NodeAgent, built: Path) -> Iterator[None]:
     """Another XDP program takes the device while the agent does not look: that is not ours to remove."""
     os.kill(agent.pid, signal.SIGSTOP)
-    _detach_ingress(agent)
+    detach_ingress(agent)
     agent.node.run(["ip", "link", "set", "dev", "eth0", "xdp", "obj", built, "sec", "xdp"])
     os.kill(agent.pid, signal.SIGCONT)
     try:

@@ -18,6 +18,8 @@ from tests.oracle import Oracle
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 _FRAGMENTS = "LB_MAP(lb_fragments, LRU_HASH, 0, 8192, struct lb_fragment_key, "
+#: Without the check that a lookup found something, the verifier refuses the programs.
+_REFUSED = (Edit("datapath/bpf/lb_maps.h", "if (packets)\n\t\t*packets", "\t*packets"),)
 _LAYOUTS = {
     "max_entries": (Edit("datapath/limits.py", "fragments: int = 8192", "fragments: int = 4096"),),
     "value_size": (Edit("datapath/bpf/lb_maps.h", f"{_FRAGMENTS}struct lb_fragment)", f"{_FRAGMENTS}__u64)"),),
@@ -97,3 +99,22 @@ def test_another_map_layout_is_refused_and_the_old_release_goes_on(running: Clus
         agent.await_announced(VIP)
         until(lambda: (agent.vip(VIP).get("proof") or {}).get("ok"), "the VIP is proven again")
     assert _links(agent) == links
+
+
+def test_programs_that_the_verifier_refuses_touch_nothing(running: Cluster) -> None:
+    """Fault 12."""
+    agent = running.agents[0]
+    other = build_release(running.lab.folder / "other", _REFUSED)
+    tags, links = _tags(agent), _links(agent)
+    with Oracle(running.lab, VIP, always_routed=True, same_sessions=True):
+        agent.terminate()
+        agent.release = other
+        agent.start()
+        assert agent.wait() == 1
+        assert (_tags(agent), _links(agent)) == (tags, links)
+        agent.release = None
+        agent.start()
+        agent.await_announced(VIP)
+    log = agent.log.read_text()
+    assert "map_value_or_null" in log, "what the verifier says is told"
+    assert "Traceback" not in log

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.bench.report import publish
 from tests.figures.drain import drain_rows
+from tests.figures.healing import healing_rows
 from tests.figures.latency import latency_rows
 from tests.figures.loss import loss_rows
 from tests.figures.model import model_rows
@@ -18,7 +19,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 def main() -> int:
     """Print, write ``figures.json`` and, with ``--docs``, the table in docs/. Ends with 1 if a target is missed."""
-    rows = [*latency_rows(), *transition_rows(), *loss_rows(), *drain_rows(), *model_rows()]
+    rows = [*latency_rows(), *transition_rows(), *loss_rows(), *healing_rows(), *drain_rows(), *model_rows()]
     publish(rows, _ROOT / "figures.json", "The promise in figures")
     if "--docs" in sys.argv[1:]:
         write_table(rows, _ROOT / "docs" / "figures.md")

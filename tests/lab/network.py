@@ -78,9 +78,14 @@ def links(plan: Plan, netns: dict[str, str]) -> Iterator[str]:
     router = netns["router"]
     yield _veth(UPLINK, netns["client"], CLIENT_DEVICE, router, EDGE_MTU)
     for node in plan.nodes:
-        yield _veth(UPLINK, netns[node.name], node.name, router, LAN_MTU)
+        yield uplink(node, netns)
         for pod in node.pods:
             yield _veth(UPLINK, netns[pod.name], pod.host_device, netns[node.name], EDGE_MTU)
+
+
+def uplink(node: NodePlan, netns: dict[str, str]) -> str:
+    """A node's link to the segment, its other end in the router."""
+    return _veth(UPLINK, netns[node.name], node.name, netns["router"], LAN_MTU)
 
 
 def _veth(device: str, netns: str, peer: str, peer_netns: str, mtu: int) -> str:
@@ -95,6 +100,25 @@ def setups(plan: Plan) -> Iterator[HostSetup]:
         yield _node(plan, node)
         for pod in node.pods:
             yield _pod(node, pod)
+
+
+def uplink_setups(plan: Plan, node: NodePlan) -> tuple[HostSetup, HostSetup]:
+    """What the router and the node do with a link that was made anew."""
+    port = (f"link set {node.name} master {LAN_BRIDGE} up",)
+    return (
+        HostSetup("router", port, {}, (node.name,), (node.name,)),
+        HostSetup(node.name, _uplink_of(plan, node), {}, (UPLINK,)),
+    )
+
+
+def _uplink_of(plan: Plan, node: NodePlan) -> tuple[str, ...]:
+    return (
+        f"addr add {node.address}/{plan.lan.prefixlen} dev {UPLINK}",
+        f"addr add {node.address6}/{plan.lan6.prefixlen} dev {UPLINK} nodad",
+        f"link set {UPLINK} up",
+        f"route add default via {plan.router_address}",
+        f"route add default via {plan.router_address6}",
+    )
 
 
 def _client() -> HostSetup:
@@ -128,11 +152,7 @@ def _router(plan: Plan) -> HostSetup:
 def _node(plan: Plan, node: NodePlan) -> HostSetup:
     ip = [
         "link set lo up",
-        f"addr add {node.address}/{plan.lan.prefixlen} dev {UPLINK}",
-        f"addr add {node.address6}/{plan.lan6.prefixlen} dev {UPLINK} nodad",
-        f"link set {UPLINK} up",
-        f"route add default via {plan.router_address}",
-        f"route add default via {plan.router_address6}",
+        *_uplink_of(plan, node),
         # An address of the Pod CIDR that no pod has must end here; along the default route it would come back for ever.
         f"route add unreachable {node.pod_cidr}",
         f"route add unreachable {node.pod_cidr6}",

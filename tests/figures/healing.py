@@ -1,0 +1,41 @@
+"""How long what somebody takes away stays unnoticed: from the damage to the repair being counted."""
+
+from __future__ import annotations
+
+import time
+
+from tests.bench.report import Row
+from tests.e2e.cluster import VIP, Cluster, cluster
+from tests.e2e.damage import OF_THE_DATAPATH, OF_THE_REST, Damage
+from tests.figures.rows import percentiles
+from tests.lab import until
+
+_ROUNDS = 10
+_TARGET_MS = 1000.0
+#: It is counted when another answers, which takes longer than to notice; what it costs stands in the rows of losses.
+_NOT_HERE = frozenset({"speaker-killed"})
+
+
+def healing_rows() -> list[Row]:
+    """One pair of rows for each kind of damage."""
+    damages = [damage for damage in (*OF_THE_DATAPATH, *OF_THE_REST) if damage.name not in _NOT_HERE]
+    rows: list[Row] = []
+    with cluster() as made:
+        made.start()
+        for damage in damages:
+            seconds = [_repaired_after(made, damage) for _ in range(_ROUNDS)]
+            name = f"healing/{damage.name}/noticed-and-repaired"
+            rows += percentiles(name, seconds, targets=(_TARGET_MS, _TARGET_MS))
+    return rows
+
+
+def _repaired_after(made: Cluster, damage: Damage) -> float:
+    agent = made.agents[0]
+    before = agent.metrics().get(damage.counter, 0.0)
+    damage.act(made)
+    done = time.monotonic()
+    until(lambda: agent.metrics().get(damage.counter, 0.0) > before, f"{damage.counter} has counted", 30)
+    seconds = time.monotonic() - done
+    made.await_vip()
+    until(lambda: (agent.vip(VIP).get("proof") or {}).get("ok"), "the VIP is proven again")
+    return seconds

@@ -5,11 +5,10 @@ Lengths and offsets are in words of 4 bytes.
 
 from __future__ import annotations
 
-import sys
 from array import array
 from typing import NamedTuple
 
-from datapath import abi
+from datapath import abi, native
 from datapath.maps import Maps
 from datapath.rows import Row
 
@@ -73,9 +72,12 @@ def write(maps: Maps, entry: Entry, ids: list[int], row: Row) -> None:
     maps.rows.words[entry.block : entry.block + entry.members] = memoryview(array("I", ids))
     at = entry.row_at
     for part in (row.slots, row.previous):
-        data = part.tobytes() if entry.width == 2 else _narrow(part)
-        maps.rows.bytes[at : at + len(data)] = data
-        at += len(data)
+        view = maps.rows.bytes[at : at + len(part) * entry.width]
+        if entry.width == 2:
+            view[:] = memoryview(part).cast("B")
+        else:
+            native.narrow(part, view)
+        at += len(view)
 
 
 def fits(maps: Maps, entry: Entry) -> bool:
@@ -103,31 +105,5 @@ def read_row(maps: Maps, entry: Entry) -> Row:
 def _read_slots(maps: Maps, entry: Entry, at: int, bits: int) -> tuple[array[int], int]:
     """The slots, and what stands behind them."""
     end = at + entry.width * (1 << bits)
-    data = maps.rows.bytes[at:end].tobytes()
-    return (array("H", data) if entry.width == 2 else _wide(data)), end
-
-
-# --- slots of 8 bits: whole rows at a time, because every observation reads all of them -----------------------------
-
-_LOW, _HIGH = (0, 1) if sys.byteorder == "little" else (1, 0)
-_NARROWED = bytes(value & abi.NARROW_NOBODY for value in range(256))
-_WIDE = [
-    (abi.NOBODY if value & abi.NARROW_NOBODY == abi.NARROW_NOBODY else value & abi.NARROW_NOBODY)
-    | (abi.SLOT_TRANSITION if value & abi.NARROW_TRANSITION else 0)
-    for value in range(256)
-]
-_WIDE_LOW, _WIDE_HIGH = bytes(value & 0xFF for value in _WIDE), bytes(value >> 8 for value in _WIDE)
-
-
-def _narrow(slots: array[int]) -> bytes:
-    data = slots.tobytes()
-    if max(data[_HIGH::2], default=0) < abi.SLOT_TRANSITION >> 8:
-        return data[_LOW::2].translate(_NARROWED)
-    return bytes(slot & abi.NARROW_NOBODY | (slot & abi.SLOT_TRANSITION) >> 8 for slot in slots)
-
-
-def _wide(data: bytes) -> array[int]:
-    both = bytearray(2 * len(data))
-    both[_LOW::2] = data.translate(_WIDE_LOW)
-    both[_HIGH::2] = data.translate(_WIDE_HIGH)
-    return array("H", bytes(both))
+    view = maps.rows.bytes[at:end]
+    return (array("H", view.tobytes()) if entry.width == 2 else native.widen(view)), end

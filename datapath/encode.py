@@ -14,6 +14,9 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 _MAPPED_BYTES = _MAPPED.network_address.packed[:12]
 #: Bits of ``set`` in ``struct lb_source_key``.
 _SET_BITS = 32
+#: As plain numbers: there may be hundreds of thousands of backends.
+_REMOTE = int(abi.BackendFlag.USED)
+_LOCAL = int(abi.BackendFlag.USED | abi.BackendFlag.LOCAL)
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
 
@@ -59,13 +62,12 @@ def decode_frontend_key(data: bytes) -> FrontendKey:
 
 def backend_entry(backend: Backend, source: IPAddress | None, generation: int) -> bytes:
     """The part of ``struct lb_backend`` that is ours; ``source``: outer source address towards a remote one."""
-    flags = abi.BackendFlag.USED | (abi.BackendFlag.LOCAL if backend.local else 0)
     return abi.BACKEND.pack(
         address_bytes(backend.address),
         address_bytes(source) if source else abi.NO_ADDRESS,
         generation,
         port_bytes(backend.port),
-        flags,
+        _LOCAL if backend.local else _REMOTE,
     )
 
 
@@ -73,10 +75,9 @@ def backend_entry(backend: Backend, source: IPAddress | None, generation: int) -
 def decode_backend_entry(data: bytes) -> tuple[Backend, IPAddress | None] | None:
     """None for an entry that is not in use."""
     address, source, _, port, flags = abi.BACKEND.unpack(data)
-    if not flags & abi.BackendFlag.USED:
+    if not flags & _REMOTE:
         return None
-    local = bool(flags & abi.BackendFlag.LOCAL)
-    backend = Backend(decode_address(address), int.from_bytes(port, "big"), local)
+    backend = Backend(decode_address(address), int.from_bytes(port, "big"), flags & _LOCAL == _LOCAL)
     return backend, decode_address(source) if source != abi.NO_ADDRESS else None
 
 

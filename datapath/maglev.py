@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 
 from announcer.model.lb import Backend
-from datapath import rendezvous
+from datapath import native, rendezvous
 
 #: Backends up to which a row has so many slots, as a power of two. A single backend needs no choice. Few backends have
 #: rows of ``rendezvous``: without flow state not one flow of the others moves when one goes. From there on Maglev, in
@@ -43,10 +43,10 @@ def owners(backends: Sequence[Backend]) -> array[int]:
     """
     if not backends:
         return array("H")
-    names = [f"{backend.address}:{backend.port}" for backend in backends]
+    names = [f"{backend.address!s}:{backend.port}" for backend in backends]
     order = sorted(range(len(names)), key=names.__getitem__)
     table = _table(tuple(names[i] for i in order), row_bits(len(names)))
-    return array("H", map(order.__getitem__, table))
+    return native.renamed(table, array("H", order))
 
 
 @functools.lru_cache(maxsize=512)
@@ -55,26 +55,10 @@ def _table(names: tuple[str, ...], bits: int) -> array[int]:
     steps = [_preference(name, length) for name in names]
     if len(names) <= _FEW:
         return rendezvous.table(steps, bits)
-    position = [offset for offset, _ in steps]
-    skips = [skip for _, skip in steps]
-    free = length
-    taken = array("i", [-1]) * length
-    while free:
-        for owner, skip in enumerate(skips):
-            slot = position[owner]
-            while taken[slot] >= 0:
-                slot += skip
-                if slot >= length:
-                    slot -= length
-            taken[slot] = owner
-            slot += skip
-            position[owner] = slot - length if slot >= length else slot
-            free -= 1
-            if not free:
-                break
-    return array("H", taken)
+    return native.maglev(steps, bits)
 
 
+@functools.lru_cache(maxsize=65536)
 def _preference(name: str, length: int) -> tuple[int, int]:
     """Offset and skip of the paper, from one digest so that they are independent of each other."""
     digest = hashlib.blake2b(name.encode(), digest_size=16).digest()

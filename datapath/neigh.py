@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from announcer.model.lb import Backend
 from announcer.model.net import IPAddress
 from datapath.notices import Notices
+from datapath.parts import Parts
 from datapath.routes import Hop
 from datapath.rtnl import Route, Rtnl
 
@@ -27,6 +30,17 @@ log = logging.getLogger(__name__)
 #: As often as a kernel that can do it by itself does (``interval_probe_time_ms``), in seconds.
 NUDGE_SECONDS = 5.0
 _USE_NEIGH = Path("/proc/sys/net/ipv4/fib_multipath_use_neigh")
+
+
+#: After so many questions about single addresses it pays to read all routes.
+_MANY = 256
+
+
+class _Way(NamedTuple):
+    """What all addresses of a part of the address space have in common."""
+
+    route: Route | None
+    hops: frozenset[Hop]
 
 
 def skip_failed_hops() -> None:
@@ -60,8 +74,12 @@ class Nexthops:
         self._can_manage = managed
         self._table = rtnl.neighbours()
         self._hops: dict[Backend, frozenset[Hop]] = {}
+        self._users: Counter[Hop] = Counter()
         self._routes: dict[IPAddress, Route | None] = {}
         self._hops_to: dict[IPAddress, frozenset[Hop]] = {}
+        self._ways: dict[tuple[int, int], _Way | None] = {}
+        self._parts: Parts | None = None
+        self._asked = 0
         self._generation = -1
         self._nudge_at = 0.0
 
@@ -71,15 +89,37 @@ class Nexthops:
         if generation != self._generation:
             self._routes.clear()
             self._hops_to.clear()
+            self._ways.clear()
+            self._parts, self._asked = None, 0
             self._generation = generation
         found: dict[Backend, Route | None] = {}
         for backend in backends:
-            address = backend.address
-            if address not in self._routes:
-                route = self._rtnl.route(address)
-                self._routes[address] = None if route is None or route.local else route
-            found[backend] = self._routes[address]
+            found[backend] = self._route_to(backend.address)
         return found
+
+    def _route_to(self, address: IPAddress) -> Route | None:
+        way = self._shared_way(address)
+        if way is not None:
+            return way.route
+        if address not in self._routes:
+            self._asked += 1
+            route = self._rtnl.route(address)
+            self._routes[address] = None if route is None or route.local else route
+        return self._routes[address]
+
+    def _shared_way(self, address: IPAddress) -> _Way | None:
+        """What the kernel said of another address that its tables cannot tell from this one; None: ask it."""
+        if self._asked < _MANY:
+            return None
+        if self._parts is None:
+            self._parts = self._rtnl.parts()
+        part = self._parts.of(address)
+        if part not in self._ways:
+            route, hops = self._rtnl.route(address), self._rtnl.hops(address)
+            # A route over several hops takes one by the address, and on a link the address is the next hop itself.
+            alike = route is not None and not route.local and len(hops) == 1 and route.via != address
+            self._ways[part] = _Way(route, hops) if alike else None
+        return self._ways[part]
 
     def refresh(self) -> None:
         """Read which managed entries there are: others may have flushed them. Raises ``TargetError``."""
@@ -94,6 +134,9 @@ class Nexthops:
         return next((hop[1] for hop in sorted(self._hops_of(backend), key=str) if not self._is_kept(hop)), None)
 
     def _hops_of(self, backend: Backend) -> frozenset[Hop]:
+        way = self._shared_way(backend.address)
+        if way is not None:
+            return way.hops
         found = self._hops_to.get(backend.address)
         if found is None:
             found = self._hops_to[backend.address] = self._rtnl.hops(backend.address)
@@ -110,14 +153,12 @@ class Nexthops:
         """
         before: set[Hop] = set()
         for backend, route in routes.items():
-            before |= self._hops.pop(backend, frozenset())
-            if route is not None:
-                hops = self._hops[backend] = self._hops_of(backend)
-                for hop in hops:
-                    if not self._is_kept(hop):
-                        self._add(hop)
-        if before:
-            self._remove(before - self._in_use())
+            hops = frozenset[Hop]() if route is None else self._hops_of(backend)
+            for hop in hops:
+                if not self._is_kept(hop):
+                    self._add(hop)
+            before |= self._note(backend, hops)
+        self._remove(before - self._users.keys())
 
     def nudge(self, backend: Backend) -> None:
         """Let the kernel try again to resolve the next hops, whatever their entries say. Raises ``TargetError``."""
@@ -143,20 +184,28 @@ class Nexthops:
         """No longer used: remove the entries of next hops that no other backend has. Raises ``TargetError``."""
         left: set[Hop] = set()
         for backend in backends:
-            left |= self._hops.pop(backend, frozenset())
+            left |= self._note(backend, frozenset())
             self._routes.pop(backend.address, None)
             self._hops_to.pop(backend.address, None)
-        if left:
-            self._remove(left - self._in_use())
+        self._remove(left - self._users.keys())
 
     def keep_only(self, backends: Collection[Backend]) -> None:
         """Remove all entries of ours that none of these remote backends needs. Raises ``TargetError``."""
         for backend in self._hops.keys() - set(backends):
-            del self._hops[backend]
-        self._remove((self._table.ours | self._table.unmanaged) - self._in_use())
+            self._note(backend, frozenset())
+        self._remove((self._table.ours | self._table.unmanaged) - self._users.keys())
 
-    def _in_use(self) -> set[Hop]:
-        return {hop for hops in self._hops.values() for hop in hops}
+    def _note(self, backend: Backend, hops: frozenset[Hop]) -> frozenset[Hop]:
+        """These are its next hops from now on, none: it is not used. Returns those that it had before."""
+        before = self._hops.pop(backend, frozenset())
+        self._users.update(hops)
+        self._users.subtract(before)
+        for hop in before - hops:
+            if not self._users[hop]:
+                del self._users[hop]
+        if hops:
+            self._hops[backend] = hops
+        return before
 
     def _remove(self, hops: Iterable[Hop]) -> None:
         for hop in list(hops):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
 from announcer.model.net import IPAddress
-from datapath import abi, blocks, encode, rows
+from datapath import abi, blocks, encode, native, rows
 from datapath.blocks import Entry
 from datapath.maps import Maps
 from datapath.sources import Ranges, SourceSets
@@ -138,14 +138,10 @@ def _row_problem(maps: Maps, entry: Entry, members: tuple[Backend, ...]) -> str:
     wanted = rows.steady(serving)
     if wanted.bits != row.bits:
         return f"the row has {len(row.slots)} slots for {entry.serving} backends"
-    if _owners(row.slots.tobytes()) != wanted.slots.tobytes():
+    if not native.same_owners(row.slots, wanted.slots):
         return "the row is not that of its backends"
+    if 0 < entry.previous_bits < entry.bits:
+        return "previous owners of fewer slots than there are"
     if any(position >= entry.members and position != abi.NOBODY for position in set(row.previous)):
         return "a previous owner is no member"
     return ""
-
-
-def _owners(slots: bytes) -> bytes:
-    """Without the flags; all at once, as one large number."""
-    mask = int.from_bytes(abi.NOBODY.to_bytes(2, "little") * (len(slots) // 2), "little")
-    return (int.from_bytes(slots, "little") & mask).to_bytes(len(slots), "little")

@@ -15,9 +15,7 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 
-#: A rank and an owner are compared as one number: these are the owner's bits.
-_OWNER_BITS = 5
-MAX_OWNERS = 1 << _OWNER_BITS
+from datapath import native
 
 
 def table(preferences: Sequence[tuple[int, int]], bits: int) -> array[int]:
@@ -25,17 +23,12 @@ def table(preferences: Sequence[tuple[int, int]], bits: int) -> array[int]:
 
     Where two like a slot as much as each other, the first of them has it.
     """
-    mask, ranks = (1 << bits) - 1, _ranks(bits)
-    best = [0] * (mask + 1)
-    for position, (offset, skip) in enumerate(preferences):
-        low = MAX_OWNERS - 1 - position
-        liked = [ranks[i & mask] | low for i in range(offset, offset + skip * (mask + 1), skip)]
-        best = list(map(max, best, liked))
-    return array("H", [MAX_OWNERS - 1 - (value & MAX_OWNERS - 1) for value in best])
+    return native.rendezvous(preferences, bits, _ranks(bits))
 
 
 @functools.cache
-def _ranks(bits: int) -> list[int]:
+def _ranks(bits: int) -> array[int]:
     """A fixed disorder: walks of equal skips would otherwise be ahead of each other everywhere."""
-    order = sorted(range(1 << bits), key=lambda i: hashlib.blake2b(i.to_bytes(4, "big"), digest_size=8).digest())
-    return [rank << _OWNER_BITS for rank in order]
+    return array(
+        "I", sorted(range(1 << bits), key=lambda i: hashlib.blake2b(i.to_bytes(4, "big"), digest_size=8).digest())
+    )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from announcer.model.net import IPAddress
 from datapath.netlink import HEADER
+from datapath.parts import Prefix
 
 #: ``struct rtmsg``: family, destination length, source length, TOS, table, protocol, scope, type, flags.
 RTMSG = struct.Struct("=8BI")
@@ -63,6 +64,22 @@ def note(data: bytes, reach: Reach) -> None:
     reach.anywhere.update(found)
     if length == 0:
         reach.default.update(found)
+
+
+def prefix(data: bytes) -> Prefix | None:
+    """The destinations that a route, or a rule, of a dump is about; None if it is not for addresses of IP.
+
+    ``struct fib_rule_hdr`` begins like ``struct rtmsg``, and FRA_DST is RTA_DST.
+    """
+    family, length = data[HEADER.size], data[HEADER.size + 1]
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    version = 4 if family == socket.AF_INET else 6
+    first = bytes(4 if version == 4 else 16)
+    for attribute, value in attributes(data, HEADER.size + RTMSG.size, len(data)):
+        if attribute == _RTA_DST:
+            first = value
+    return version, int.from_bytes(first, "big"), length
 
 
 def hops(data: bytes, address: IPAddress) -> frozenset[Hop]:

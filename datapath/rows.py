@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from announcer.model.lb import Backend
-from datapath import flow, maglev
+from datapath import flow, maglev, native
 from datapath.abi import NOBODY, SLOT_TRANSITION
 
 
@@ -71,47 +71,21 @@ def follow(
     now = {backend: position for position, backend in enumerate((*serving, *terminating))}
     moved = [now.get(backend, NOBODY) for backend in members]
     new = steady(serving)
-    if not row.in_transition and row.bits == new.bits:
-        return _changed_once(row, moved, new)
     bits = max(row.bits, row.previous_bits, new.bits)
-    slots, previous = array("H", new.slots), array("H", [NOBODY]) * (1 << bits)
-    old_shift, previous_shift, new_shift = bits - row.bits, bits - row.previous_bits, bits - new.bits
-    for fine in range(1 << bits):
-        slot = row.slots[fine >> old_shift]
-        before = _moved(moved, slot & NOBODY)
-        owner = new.slots[fine >> new_shift]
-        if slot & SLOT_TRANSITION:
-            older = _moved(moved, row.previous[fine >> previous_shift])
-            previous[fine] = older if older != NOBODY else before
-            slots[fine >> new_shift] |= SLOT_TRANSITION
-        elif before not in (owner, NOBODY):
-            previous[fine] = before
-            slots[fine >> new_shift] |= SLOT_TRANSITION
-    return _complete(Row(new.bits, slots, bits, previous))
-
-
-def _changed_once(row: Row, moved: list[int], new: Row) -> Row:
-    """The most frequent case: a steady row, and the length stays."""
-    slots, previous = array("H", new.slots), array("H", [NOBODY]) * len(new.slots)
-    for i, (old, owner) in enumerate(zip(row.slots, new.slots, strict=True)):
-        before = _moved(moved, old)
-        if before not in (owner, NOBODY):
-            previous[i] = before
-            slots[i] = owner | SLOT_TRANSITION
-    return _complete(Row(new.bits, slots, new.bits, previous))
-
-
-def _moved(moved: list[int], position: int) -> int:
-    return NOBODY if position == NOBODY else moved[position]
+    slots = array("H", new.slots)
+    previous, changed = native.follow(row, array("H", moved), slots, new.bits, bits)
+    return _with_previous(Row(new.bits, slots, bits, previous)) if changed else Row(new.bits, slots)
 
 
 def _complete(row: Row) -> Row:
-    """Without previous owners if there is no transition.
-
-    A row of one slot cannot say that it has previous owners of its own length, so there they get one bit.
-    """
+    """Without previous owners if there is no transition."""
     if not any(slot & SLOT_TRANSITION for slot in row.slots):
         return Row(row.bits, row.slots)
+    return _with_previous(row)
+
+
+def _with_previous(row: Row) -> Row:
+    """A row of one slot cannot say that it has previous owners of its own length, so there they get one bit."""
     if row.previous_bits == 0:
         return row._replace(previous_bits=1, previous=array("H", [row.previous[0]] * 2))
     return row
@@ -125,15 +99,8 @@ def settle(row: Row, entries: Iterable[tuple[int, int]], *, unseen_are_dead: boo
     """
     if not row.in_transition:
         return row
-    busy = {flow.slot(value, row.bits) for value, position in entries if row.owner(value) != position}
-    if not unseen_are_dead:
-        shift = row.previous_bits - row.bits
-        for fine, position in enumerate(row.previous):
-            coarse = fine >> shift
-            if position != NOBODY and row.slots[coarse] & NOBODY != position:
-                busy.add(coarse)
-    slots = array("H", row.slots)
-    for i, slot in enumerate(slots):
-        if slot & SLOT_TRANSITION and i not in busy:
-            slots[i] = slot & NOBODY
-    return _complete(row._replace(slots=slots))
+    busy = bytearray(len(row.slots))
+    for value, position in entries:
+        if row.owner(value) != position:
+            busy[flow.slot(value, row.bits)] = 1
+    return _complete(row._replace(slots=native.settled(row, busy, wait=not unseen_are_dead)))

@@ -10,6 +10,7 @@ The socket belongs to the network namespace in which it was opened.
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 import struct
 import sys
@@ -21,9 +22,10 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from announcer.model.errors import TargetError
 from announcer.model.net import IPAddress
 from datapath.netlink import ACK, CREATE, DUMP, HEADER, REPLACE, REQUEST, Netlink, attribute, attributes
-from datapath.routes import RTM_F_FIB_MATCH, RTMSG, Hop, Reach, get_request, hops, note
+from datapath.parts import Parts, Prefix
+from datapath.routes import RTM_F_FIB_MATCH, RTMSG, Hop, Reach, get_request, hops, note, prefix
 
-_NEWLINK_GET, _GETROUTE, _NEWNEIGH, _DELNEIGH, _GETNEIGH = 18, 26, 28, 29, 30
+_NEWLINK_GET, _GETROUTE, _NEWNEIGH, _DELNEIGH, _GETNEIGH, _GETRULE = 18, 26, 28, 29, 30, 34
 _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_VIA = 4, 5, 7, 18
 _RTN_UNICAST, _RTN_LOCAL = 1, 2
 _NTF_USE, _NTF_EXT_LEARNED, _NTF_EXT_MANAGED = 1 << 0, 1 << 4, 1 << 0
@@ -120,6 +122,18 @@ class Rtnl:
             for data in self._netlink.talk(_GETROUTE, REQUEST | DUMP, body, "route dump"):
                 note(data, found)
         return found
+
+    def parts(self) -> Parts:
+        """Which addresses the routes of all tables and the rules tell apart."""
+        found: list[Prefix | None] = []
+        for family, kind in itertools.product((socket.AF_INET, socket.AF_INET6), (_GETROUTE, _GETRULE)):
+            body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+            try:
+                found += map(prefix, self._netlink.talk(kind, REQUEST | DUMP, body, "dump of routes and rules"))
+            except TargetError as error:
+                if kind == _GETROUTE or error.errno not in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
+                    raise  # else: a kernel without rules
+        return Parts(each for each in found if each is not None)
 
     def link(self, ifindex: int) -> Link | None:
         """The device, None if there is none of this index."""

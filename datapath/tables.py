@@ -117,13 +117,18 @@ class Tables:
         }
 
     def program(self, frontend: Frontend, sources: Sources, now: float) -> None:
-        """Make the maps hold this frontend. Raises ``TargetError``; then the old one still stands."""
+        """Make the maps hold this frontend. Raises ``TargetError``; then the old one still stands.
+
+        It is read back by the proof, before anything is announced, and by every observation.
+        """
         key = frontend.key
         old = self._current(key)
         self.sources.tend(now)
         with ExitStack() as undo:
             members = (*frontend.backends, *frontend.terminating)
-            ids = tuple((backend, self._backend(backend, sources, now, undo)) for backend in members)
+            taken: list[int] = []
+            undo.callback(self._give_back, taken, now)
+            ids = tuple((backend, self._backend(backend, sources, now, taken)) for backend in members)
             serves = self._serves(key, serving=bool(frontend.backends))
             if old is not None and not old.problem and old.ids == ids and old.frontend(key) == frontend:
                 undo.pop_all()
@@ -143,10 +148,7 @@ class Tables:
             self._put_vip(key.vip, serves)
             self.maps.frontends.put(encode.frontend_key(key), new.pack())
             undo.pop_all()
-        held = Held(new, ids, ranges=frontend.source_ranges)
-        self._switched(frontend, old, held, now)
-        if readback.read_one(self.maps, self.sources, key) != held:
-            raise TargetError(f"read back {key}", detail="it is not what was written")
+        self._switched(frontend, old, Held(new, ids, ranges=frontend.source_ranges), now)
 
     def replace_row(self, key: FrontendKey, row: Row, now: float) -> None:
         """The same members with another row: slots have become steady. Raises ``TargetError``."""
@@ -168,14 +170,14 @@ class Tables:
 
     # --- parts of a frontend ---------------------------------------------------------------------------------------
 
-    def _backend(self, backend: Backend, sources: Sources, now: float, undo: ExitStack) -> int:
-        """Its id, with an entry that is right."""
+    def _backend(self, backend: Backend, sources: Sources, now: float, taken: list[int]) -> int:
+        """Its id, with an entry that is right; ``taken`` is told of a new one."""
         number = self._ids.get(backend)
         if number is None:
             number = self._numbers.take(1, now)
             if number is None:
                 raise TargetError("take a backend id", errno=errno.ENOSPC, detail=f"lb_backends holds {len(self._ids)}")
-            undo.callback(self._numbers.give, number, 1, now)
+            taken.append(number)
         at = number * abi.BACKEND_BYTES
         view = self.maps.backends.bytes[at : at + abi.BACKEND.size]
         generation = abi.GENERATION.unpack_from(view, abi.GENERATION_AT)[0]
@@ -186,6 +188,10 @@ class Tables:
             hop = self.maps.backends.bytes[at + abi.BACKEND.size : at + abi.BACKEND_BYTES]
             hop[:] = bytes(len(hop))
         return number
+
+    def _give_back(self, numbers: list[int], now: float) -> None:
+        for number in numbers:
+            self._numbers.give(number, 1, now)
 
     def _next_row(self, old: Held | None, frontend: Frontend) -> Row:
         """Nothing is known of the flows of a new or a damaged frontend. With affinity on or off, flows fall into other

@@ -33,7 +33,9 @@ class Transitions:
 
         Raises ``TargetError``.
         """
-        waiting = {key: held for key, held in self._tables.frontends.items() if held.entry.previous_bits}
+        waiting = {
+            key: held for key, held in self._tables.frontends.items() if held.entry.previous_bits and not held.problem
+        }
         if not waiting or now < self._next:
             return
         self._next = now + INTERVAL

@@ -9,7 +9,7 @@ import msgspec
 from announcer.model.net import IPAddress, IPNetwork, Protocol
 
 
-class FrontendKey(msgspec.Struct, frozen=True, order=True):
+class FrontendKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """What a packet is matched by: destination address, transport protocol, destination port."""
 
     vip: IPAddress
@@ -22,7 +22,7 @@ class FrontendKey(msgspec.Struct, frozen=True, order=True):
         return f"{host}:{self.port}/{self.protocol}"
 
 
-class Backend(msgspec.Struct, frozen=True, order=True):
+class Backend(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """A real server: where packets of a frontend are taken.
 
     ``local``: it runs on this node, so packets are translated (DNAT) and handed to it; otherwise they are

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import forwarding, packets, routes
+from tests.bench import forwarding, packets, routes, tables
 from tests.bench.report import publish
 
 
@@ -15,6 +15,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder:
         parts = (routes.bench, packets.bench, forwarding.bench)
         rows = [row for part in parts for row in part(Path(folder))]
+        rows += tables.bench()
     publish(rows, Path("bench.json"), "R: the reference forwarder in the same round")
     return 0
 

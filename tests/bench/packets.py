@@ -174,7 +174,8 @@ def _check(case: Case, verdict: int, frame: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _node() -> Iterator[Node]:
+def made_node() -> Iterator[Node]:
+    """A node of its own, removed at the end."""
     sweep()
     names = Names()
     try:
@@ -220,7 +221,7 @@ def teach(forwarders: Forwarders, datapath: Datapath) -> None:
 def bench(folder: Path, services: Sequence[int] = (1, 1_000, 10_000)) -> list[Row]:
     """Rows for each number of programmed services. Needs root."""
     rows: list[Row] = []
-    with _node() as node:
+    with made_node() as node:
         datapath = node.datapath(LIMITS)
         done(datapath.apply(AttachDevices(lane="devices")))
         forwarders = Forwarders(folder, socket.if_nametoindex("eth0"))

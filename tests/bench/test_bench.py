@@ -11,7 +11,7 @@ import pytest
 
 from datapath import shim
 from datapath.settle import INGRESS
-from tests.bench import forwarding, packets, routes
+from tests.bench import forwarding, packets, routes, tables
 from tests.bench.report import figure, publish, row
 from tests.bench.under_test import Forwarders, compiled
 from tests.datapath.node import SMALL, Node
@@ -87,3 +87,12 @@ def test_routes_are_counted_where_they_arrive(tmp_path: Path) -> None:
     assert rows["bgp/change-to-update/p50"].n == 20
     assert 0 < rows["bgp/change-to-update/p50"].value <= rows["bgp/change-to-update/p99"].value
     assert all(row.value > 0 for row in rows.values())
+
+
+@pytest.mark.root
+def test_tables_are_programmed_and_changed() -> None:
+    rows = {row.name.rpartition("backends/")[2]: row for row in tables.bench(services=40, backends=1000, changes=50)}
+    assert rows["one-change/p99"].n == 50
+    assert 0 < rows["one-change/p50"].value <= rows["one-change/p99"].value
+    assert all(row.value >= 0 for row in rows.values())
+    assert rows["from-nothing"].target == "<= 5"

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The loops over the slots of rows, which take hundreds of microseconds here and tens of milliseconds in Python: see
+ * datapath/native.py for what they are given, and maglev.py, rendezvous.py and rows.py for what they mean.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lb_abi.h"
+
+/*
+ * Eisenbud et al., Maglev (NSDI 2016), section 3.4: the owners take turns, and each takes the next slot of its walk that is
+ * free. `start` and `skip` below 1 << bits, skip odd. Returns -1 without memory.
+ */
+int lr_maglev(const uint32_t *start, const uint32_t *skip, uint32_t owners, uint32_t bits, uint16_t *slots)
+{
+	uint32_t mask = (1u << bits) - 1, left = mask + 1;
+	uint32_t *at = malloc(owners * sizeof(*at));
+	uint8_t *taken = calloc(left, 1); /* half as large as the row: most of the time goes into looking at it */
+	int made = at && taken;
+
+	if (made)
+		memcpy(at, start, owners * sizeof(*at));
+	while (made && left) {
+		for (uint32_t owner = 0; owner < owners && left; owner++, left--) {
+			uint32_t slot = at[owner], step = skip[owner];
+
+			while (taken[slot])
+				slot = (slot + step) & mask;
+			taken[slot] = 1;
+			slots[slot] = owner;
+			at[owner] = (slot + step) & mask;
+		}
+	}
+	free(at);
+	free(taken);
+	return made ? 0 : -1;
+}
+
+/*
+ * Each owner puts the slots into an order: ranks[start], ranks[start + skip], and so on. A slot belongs to the owner with the
+ * highest rank there, and to the first of those that have the same.
+ */
+int lr_rendezvous(const uint32_t *start, const uint32_t *skip, uint32_t owners, uint32_t bits, const uint32_t *ranks,
+		  uint16_t *slots)
+{
+	uint32_t mask = (1u << bits) - 1;
+
+	for (uint32_t slot = 0; slot <= mask; slot++) {
+		uint32_t best = 0;
+
+		slots[slot] = 0;
+		for (uint32_t owner = 0; owner < owners; owner++) {
+			uint32_t rank = ranks[(start[owner] + slot * skip[owner]) & mask] + 1;
+
+			if (rank > best) {
+				best = rank;
+				slots[slot] = owner;
+			}
+		}
+	}
+	return 0;
+}
+
+/* The same row with other names of the owners. */
+void lr_rename(const uint16_t *from, uint32_t count, const uint16_t *names, uint16_t *to)
+{
+	for (uint32_t i = 0; i < count; i++)
+		to[i] = names[from[i]];
+}
+
+/* A row in transition, or not (`previous_bits` 0). */
+struct lr_row {
+	const uint16_t *slots;
+	const uint16_t *previous;
+	uint32_t bits;
+	uint32_t previous_bits;
+};
+
+static uint16_t moved_to(const uint16_t *moved, uint32_t members, uint16_t position)
+{
+	return position < members ? moved[position] : LB_NOBODY;
+}
+
+/*
+ * `slots` holds the owners to come, and gets the flag of those in transition; `previous`, of `fine` bits, who owned them.
+ * `moved`: where each of the old row's members is now. Returns how many of the fine slots are in transition.
+ */
+int lr_follow(const struct lr_row *old, const uint16_t *moved, uint32_t members, uint16_t *slots, uint32_t bits,
+	      uint16_t *previous, uint32_t fine_bits)
+{
+	int transitions = 0;
+
+	for (uint32_t fine = 0; fine < 1u << fine_bits; fine++) {
+		uint16_t slot = old->slots[fine >> (fine_bits - old->bits)], *now = &slots[fine >> (fine_bits - bits)];
+		uint16_t before = moved_to(moved, members, slot & LB_NOBODY);
+
+		previous[fine] = LB_NOBODY;
+		if (slot & LB_SLOT_TRANSITION && old->previous_bits) {
+			uint16_t older = moved_to(moved, members, old->previous[fine >> (fine_bits - old->previous_bits)]);
+
+			previous[fine] = older != LB_NOBODY ? older : before;
+		} else if (before != (*now & LB_NOBODY) && before != LB_NOBODY) {
+			previous[fine] = before;
+		} else {
+			continue;
+		}
+		*now |= LB_SLOT_TRANSITION;
+		transitions++;
+	}
+	return transitions;
+}
+
+/*
+ * Takes the flag off the slots that nobody needs in transition any more. `busy`: slots of `old` with a live flow of another
+ * than their owner. `wait`: flows that were not seen may live too, so previous owners other than the owner are waited for.
+ */
+void lr_settle(const struct lr_row *old, const uint8_t *busy, int wait, uint16_t *slots)
+{
+	uint32_t shift = old->previous_bits - old->bits;
+
+	for (uint32_t i = 0; i < 1u << old->bits; i++) {
+		uint16_t owner = old->slots[i] & LB_NOBODY;
+		int needed = busy[i];
+
+		for (uint32_t fine = i << shift; wait && !needed && fine < (i + 1) << shift; fine++)
+			needed = old->previous[fine] != LB_NOBODY && old->previous[fine] != owner;
+		slots[i] = needed ? old->slots[i] : owner;
+	}
+}
+
+/* 16 bits to 8, and back: LB_NARROW_MEMBERS. */
+void lr_narrow(const uint16_t *from, uint32_t count, uint8_t *to)
+{
+	for (uint32_t i = 0; i < count; i++)
+		to[i] = (from[i] & (LB_NARROW_TRANSITION - 1)) | (from[i] & LB_SLOT_TRANSITION) >> 8;
+}
+
+void lr_widen(const uint8_t *from, uint32_t count, uint16_t *to)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint16_t position = from[i] & (LB_NARROW_TRANSITION - 1);
+
+		to[i] = (position == LB_NARROW_TRANSITION - 1 ? LB_NOBODY : position) |
+			(from[i] & LB_NARROW_TRANSITION) << 8;
+	}
+}
+
+/* Do all slots have these owners, whatever their flags? */
+int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count)
+{
+	uint16_t differ = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		differ |= (slots[i] ^ owners[i]) & LB_NOBODY;
+	return !differ;
+}

@@ -108,8 +108,8 @@ class Rig:
         """Run ``command`` in the speaker's namespace; its output."""
         return _in_netns(self.name + "s", command)
 
-    def start_speaker(self, **settings: float) -> None:
-        """Start a speaker with these settings and wait until it answers."""
+    def start_speaker(self, under: Sequence[str] = (), **settings: float) -> None:
+        """Start a speaker with these settings, by the program ``under``, and wait until it answers."""
         more = ", ".join(f"{name}={value}" for name, value in settings.items())
         program = (
             "import asyncio, pathlib, sys; from bgpd.speaker import run_speaker; from bgpd.settings import *; "
@@ -117,13 +117,13 @@ class Rig:
             f"settings = SpeakerSettings(state_dir=folder, log_file=folder / 'speaker.log', {more}); "
             "sys.exit(asyncio.run(run_speaker(settings)))"
         )
-        self.speaker = self.popen_beside_speaker("-c", program, str(self.state_dir))
+        self.speaker = self.popen_beside_speaker("-c", program, str(self.state_dir), under=under)
         self.wait(lambda seen: seen.reachable)
 
-    def popen_beside_speaker(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def popen_beside_speaker(self, *arguments: str, under: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Start a Python with these arguments in the speaker's namespace."""
         # nsenter becomes the program, so that signals reach it and its parent is this process.
-        words = ["nsenter", f"--net=/run/netns/{self.name}s", sys.executable, *arguments]
+        words = ["nsenter", f"--net=/run/netns/{self.name}s", *under, sys.executable, *arguments]
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from announcer.model.bgp import Neighbor, Password
 from bgpd import watch
 from bgpd.core import Core, Now
-from bgpd.diagnosis import from_drops, from_nothing, from_silence
+from bgpd.diagnosis import from_bind, from_drops, from_nothing, from_silence
 from bgpd.sockdiag import TcpSocket
 from bgpd.tcpstat import Drops, parse_drops, read_drops
 
@@ -55,6 +56,23 @@ def test_only_a_direct_session_is_told_of_multihop() -> None:
     assert "multihop" in from_nothing(PLAIN)
     assert "multihop" not in from_nothing(msgspec.structs.replace(PLAIN, multihop=True))
     assert "multihop" not in from_nothing(msgspec.structs.replace(PLAIN, peer_asn=1))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, ""),
+        (errno.EADDRINUSE, "port 179 of 10.0.0.9 is taken"),
+        (errno.EACCES, "CAP_NET_BIND_SERVICE"),
+        (errno.EADDRNOTAVAIL, "10.0.0.9 is no usable address of this node: no connection can come to it"),
+        (errno.EMFILE, "cannot listen on port 179 of 10.0.0.9: Too many open files"),
+    ],
+)
+def test_what_keeps_the_speaker_from_waiting_is_named(code: int, words: str) -> None:
+    passive = msgspec.structs.replace(PLAIN, passive=True)
+    text = from_bind(passive, IPv4Address("10.0.0.9"), code)
+    assert words in text
+    assert bool(text) == bool(words)
 
 
 def test_counters_are_found_by_name_whatever_else_there_is() -> None:

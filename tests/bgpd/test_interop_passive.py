@@ -34,7 +34,7 @@ def arrives(made: Interop) -> None:
     """The router has the route, as the speaker says that it was sent, well before a KEEPALIVE moves the stream on."""
     vip = VIPS[made.lab.plan.session.transport]
     made.apply(Announce(lane="x", peer="r", route=route(vip)))
-    peer = made.wait(lambda peer: all(entry.sent for entry in peer.rib.values()), "the route is sent", 8)
+    peer = made.wait(lambda peer: all(entry.sent for entry in peer.rib.values()), "the route is sent", 20)
     (entry,) = peer.rib.values()
     found = until(lambda: made.router.rib().get(vip), "the router has it")
     assert found is not None
@@ -43,7 +43,7 @@ def arrives(made: Interop) -> None:
 
 def test_the_router_begins_the_session(lab: Lab) -> None:
     with interop(lab, connects=True) as made:
-        made.configure(neighbor(lab, passive=True))
+        made.configure(neighbor(lab, passive=True, hold_time=90))
         made.wait_established(seconds=30)
         arrives(made)
         seen = made.observe()
@@ -61,7 +61,7 @@ def test_a_router_that_waits_too_is_waited_for(lab: Lab) -> None:
 
 def test_the_same_password(lab: Lab) -> None:
     with interop(lab, connects=True, password=PASSWORD) as made:
-        made.configure(neighbor(lab, passive=True, password=Password(PASSWORD)))
+        made.configure(neighbor(lab, passive=True, password=Password(PASSWORD), hold_time=90))
         made.wait_established(seconds=30)
         arrives(made)
 
@@ -87,7 +87,7 @@ def test_a_password_on_their_side_only(lab: Lab) -> None:
 
 def test_ttl_security_on_neither_side(lab: Lab) -> None:
     with interop(lab, connects=True, ttl_security=False) as made:
-        made.configure(neighbor(lab, passive=True, ttl_security=False))
+        made.configure(neighbor(lab, passive=True, ttl_security=False, hold_time=90))
         made.wait_established(seconds=30)
         arrives(made)
 

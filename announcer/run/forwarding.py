@@ -8,7 +8,6 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from announcer.kubeproxy import Health, KubeProxyHand
 from announcer.model.errors import TargetError
 from announcer.model.hands import DatapathHand
 from announcer.model.net import IPAddress
@@ -117,6 +116,9 @@ class ByKubeProxy:
 
     def __init__(self, url: str) -> None:
         """``url`` of its health endpoint."""
+        # Not at the top: with it comes an HTTP client, which whoever has programs of ours would load for nothing.
+        from announcer.kubeproxy import Health, KubeProxyHand
+
         self._health = Health(url)
         self.hand = KubeProxyHand(self._health)
 

@@ -39,7 +39,7 @@ class SecondRouter:
             _CONFIGURATION.format(folder=lab.router.folder, address=ADDRESS, asn=ASN, node=self._node)
         )
         self._host.run(["ip", "address", "add", f"{ADDRESS}/24", "dev", LAN_BRIDGE])
-        self._host.popen(["bird", "-f", "-c", configuration, "-s", self._socket])
+        self.process = self._host.popen(["bird", "-f", "-c", configuration, "-s", self._socket])
         until(
             lambda: self._host.run(["birdc", "-s", self._socket, "show", "status"], check=False).returncode == 0, "it"
         )
@@ -51,6 +51,15 @@ class SecondRouter:
     def established(self) -> bool:
         """True while there is a session."""
         return "Established" in parse_sessions(self._ask("show protocols all")).values()
+
+    def shut_down_session(self) -> None:
+        """As an operator does it: the router sends a NOTIFICATION (Cease, RFC 4486) and ends the session."""
+        self._ask("disable n1")
+
+    def cut_off(self) -> None:
+        """From now on nothing that is sent to its address arrives, and nobody is told."""
+        rules = f"table ip cut {{ chain in {{ type filter hook input priority 0; ip daddr {ADDRESS} drop; }}; }}"
+        self._host.run(["nft", "-f", "-"], input=rules)
 
     def _ask(self, command: str) -> str:
         return self._host.run(["birdc", "-s", self._socket, *command.split()]).stdout

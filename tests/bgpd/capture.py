@@ -44,6 +44,10 @@ class Capture:
         """
         self._process.terminate()
         self._process.communicate()
+        return self.so_far()
+
+    def so_far(self) -> list[Caught]:
+        """What was caught until now; see :meth:`stop`."""
         return sorted(_messages(_segments(self._file.read_bytes())), key=lambda caught: caught.time)
 
 
@@ -56,6 +60,8 @@ def _segments(pcap: bytes) -> _Streams:
     at = _GLOBAL_HEADER
     while at + _RECORD.size <= len(pcap):
         seconds, micros, length, _ = _RECORD.unpack_from(pcap, at)
+        if at + _RECORD.size + length > len(pcap):
+            break  # it is being written
         frame = pcap[at + _RECORD.size : at + _RECORD.size + length]
         at += _RECORD.size + length
         packet = frame[14:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import signal
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bgpd import wire
-from tests.bgpd.capture import Capture
-from tests.e2e.cluster import VIP, Cluster, frontends_in_kernel, speaker_pid
+from tests.bgpd.capture import Capture, Caught
+from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, frontends_in_kernel, speaker_pid
 from tests.lab import FibPoll, RouteJournal, SteadyTraffic, send, until
 from tests.lab.agents import LOCKSTEP, NodeAgent
 
@@ -72,6 +73,34 @@ def test_control_killing_the_speaker_as_well_is_seen(running: Cluster) -> None:
         assert journal.changes(), "a change of routes does not escape the journal"
         assert poll.stop().missing > 0, "nor does it escape who looks at the FIB"
     assert {wire.OPEN, wire.UPDATE} <= {message.kind for message in capture.stop()}, "nor do messages the capture"
+
+
+#: UPDATE without anything: End-of-RIB of IPv4 unicast (RFC 4724 section 2).
+_END_OF_RIB = bytes(4)
+
+
+def _updates(caught: list[Caught], agent: NodeAgent) -> list[bytes]:
+    return [message.body for message in caught if message.kind == wire.UPDATE and message.source == agent.node.address]
+
+
+def test_end_of_rib_comes_after_every_route(running: Cluster) -> None:
+    """A helper takes away what was not announced again before it. So all VIPs are proven anew before it is sent."""
+    agent = running.agents[0]
+    running.enable_graceful_restart()
+    capture = on_the_wire(running)
+    speaker = speaker_pid(agent)
+    agent.kill()
+    os.kill(speaker, signal.SIGKILL)
+    agent.start()
+    until(lambda: _END_OF_RIB in _updates(capture.so_far(), agent), "End-of-RIB", 30)
+    updates = _updates(capture.stop(), agent)
+    (end,) = [place for place, body in enumerate(updates) if body == _END_OF_RIB]
+    for prefix in (VIP_ROUTE, agent.node.pod_cidr):
+        network = ipaddress.IPv4Network(prefix)
+        nlri = bytes([network.prefixlen]) + network.network_address.packed[: network.prefixlen // 8]
+        places = [place for place, body in enumerate(updates) if nlri in body]
+        assert places, f"{prefix} was announced"
+        assert max(places) < end
 
 
 def test_a_killed_speaker_is_replaced_and_everything_announced_again(running: Cluster) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 from tests.bench.report import Row
-from tests.e2e.cluster import VIP, Cluster, cluster
+from tests.e2e.cluster import VIP, Cluster, cluster, exabgp_pid
 from tests.e2e.damage import OF_THE_DATAPATH, OF_THE_REST, Damage
 from tests.figures.rows import percentiles
 from tests.lab import until
@@ -14,6 +16,15 @@ _ROUNDS = 10
 _TARGET_MS = 1000.0
 #: It is counted when another answers, which takes longer than to notice; what it costs stands in the rows of losses.
 _NOT_HERE = frozenset({"speaker-killed"})
+
+#: Nothing tells from outside that it stands still; it only has to be replaced before the session would end.
+_FREEZE_EXABGP = Damage(
+    "exabgp-frozen",
+    lambda made: os.kill(exabgp_pid(made.agents[0]), signal.SIGSTOP),
+    'lockstep_bgp_engine_restarts_total{cause="stalled"}',
+)
+_FEW_ROUNDS = 2
+_HOLD_TIME_MS = 90_000.0
 
 
 def healing_rows() -> list[Row]:
@@ -26,6 +37,8 @@ def healing_rows() -> list[Row]:
             seconds = [_repaired_after(made, damage) for _ in range(_ROUNDS)]
             name = f"healing/{damage.name}/noticed-and-repaired"
             rows += percentiles(name, seconds, targets=(_TARGET_MS, _TARGET_MS))
+        frozen = [_repaired_after(made, _FREEZE_EXABGP) for _ in range(_FEW_ROUNDS)]
+        rows += percentiles("healing/exabgp-frozen/replaced", frozen, targets=(_HOLD_TIME_MS, _HOLD_TIME_MS))
     return rows
 
 

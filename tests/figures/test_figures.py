@@ -31,7 +31,7 @@ def test_one_lost_packet_misses_the_target() -> None:
 
 
 def test_the_page_has_the_figures_that_are_promised(tmp_path: Path) -> None:
-    write_table([counted("x", 0, 10, control="y")], tmp_path / "page")
+    write_table([counted("x", 0, 10, control="y")], tmp_path / "page", load="0.1")
     assert "| x | 0 | of 10 | 0 to 0 | 1 | 0 met | y |" in (tmp_path / "page").read_text()
     page = _PAGE.read_text()
     for name in ("loss/agent-kill-9", "loss/speaker-kill-9", "loss/agent-upgrade", "tcp-connections-broken"):

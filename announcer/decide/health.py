@@ -7,9 +7,14 @@ attract traffic, must not attract it by this road either.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import msgspec
+
 from announcer.config.types import Config
 from announcer.decide.ports import found_behind
 from announcer.decide.rules import rules_of
+from announcer.decide.services import by_age
 from announcer.model.desired import HealthCheck, NodeDrain, Reason, ServiceDecision, VipDecision
 from announcer.model.net import IPAddress
 from announcer.model.objects import ObjectKey, Service, TrafficPolicy
@@ -19,32 +24,56 @@ from announcer.snapshot import Snapshot
 _NODE_REASONS = frozenset({Reason.NODE_EXCLUDED, Reason.NODE_DRAINING, Reason.NODE_NETWORK_UNAVAILABLE})
 
 
+class HealthChecks(msgspec.Struct, frozen=True, kw_only=True):
+    """``by_service``: of every Service that has one. ``settled``: in order of their ports, each port once.
+
+    ``notes``: remarks about Services whose port belongs to an older one.
+    """
+
+    by_service: dict[ObjectKey, HealthCheck] = {}
+    settled: tuple[HealthCheck, ...] = ()
+    notes: dict[ObjectKey, str] = {}
+
+
 def decide_health_checks(
     snapshot: Snapshot,
     config: Config,
     decisions: dict[ObjectKey, ServiceDecision],
     vips: dict[IPAddress, VipDecision],
     drain: NodeDrain | None,
-) -> tuple[tuple[HealthCheck, ...], dict[ObjectKey, str]]:
-    """The health checks in order of their ports, and remarks about Services whose port belongs to an older one."""
+    before: HealthChecks,
+    touched: Iterable[ObjectKey],
+) -> HealthChecks:
+    """``before``, with the Services decided anew that are ``touched``."""
+    found = dict(before.by_service)
+    changed = False
+    for key in touched:
+        changed |= found.pop(key, None) is not None
+        service = snapshot.services.get(key)
+        served = [vip for vip in decisions[key].vips if vip in vips] if service is not None else []
+        if service is not None and _has_health_check(service) and served:
+            changed = True
+            found[key] = HealthCheck(
+                service=key,
+                port=service.health_check_node_port,
+                vips=tuple(served),
+                local_endpoints=_local_endpoints(snapshot, config, service, served),
+                refused=_refused(served, vips, drain),
+            )
+    return _settle(snapshot, found) if changed else before
+
+
+def _settle(snapshot: Snapshot, checks: dict[ObjectKey, HealthCheck]) -> HealthChecks:
+    """Give each port to the oldest Service that has it."""
     found: dict[int, HealthCheck] = {}
     notes: dict[ObjectKey, str] = {}
-    for service in sorted(snapshot.services.values(), key=lambda s: (s.creation_timestamp, s.key)):
-        served = [vip for vip in decisions[service.key].vips if vip in vips]
-        if not _has_health_check(service) or not served:
-            continue
-        port = service.health_check_node_port
+    for key in sorted(checks, key=lambda key: by_age(snapshot.services[key])):
+        port = checks[key].port
         if port in found:
-            notes[service.key] = f"healthCheckNodePort {port} is answered for {found[port].service}, which is older"
-            continue
-        found[port] = HealthCheck(
-            service=service.key,
-            port=port,
-            vips=tuple(served),
-            local_endpoints=_local_endpoints(snapshot, config, service, served),
-            refused=_refused(served, vips, drain),
-        )
-    return tuple(found[port] for port in sorted(found)), notes
+            notes[key] = f"healthCheckNodePort {port} is answered for {found[port].service}, which is older"
+        else:
+            found[port] = checks[key]
+    return HealthChecks(by_service=checks, settled=tuple(found[port] for port in sorted(found)), notes=notes)
 
 
 def _has_health_check(service: Service) -> bool:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
+
 import msgspec
 
 from announcer.config.types import Advertisement, Config
 from announcer.model.bgp import Neighbor, Origin, Route
 from announcer.model.desired import DesiredRoute, PodCidrDecision, VipDecision
-from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
+from announcer.model.net import Family, IPAddress, IPNetwork
 
 Rib = dict[IPNetwork, DesiredRoute]
 
 #: What an absent LOCAL_PREF counts as: the engine sends it so.
 _DEFAULT_LOCAL_PREF = 100
+
+
+#: VIPs by the prefix that an advertisement makes of them.
+_ByNlri = dict[IPNetwork, set[IPAddress]]
+
+
+class Ribs(msgspec.Struct, frozen=True, kw_only=True):
+    """What each neighbor should hold, by its name, and the decisions that it was made of."""
+
+    by_neighbor: dict[str, Rib] = {}
+    vips: dict[IPAddress, VipDecision] = {}
 
 
 def adj_rib_out(
@@ -21,47 +35,74 @@ def adj_rib_out(
     neighbors: tuple[Neighbor, ...],
     vips: dict[IPAddress, VipDecision],
     pod_cidrs: tuple[PodCidrDecision, ...],
-) -> dict[str, Rib]:
-    """What each neighbor should hold, by its name. Only VIPs that may be announced are in it, and of the families that
-    the session is to carry.
+    before: Ribs,
+    touched: Iterable[IPAddress],
+) -> Ribs:
+    """``before``, with the routes of the VIPs that are ``touched`` as ``vips`` has them.
 
-    ``labels``: those of this node, for advertisements that select nodes. A prefix that is both a Pod CIDR and of a VIP
-    cannot be: VIPs inside Pod CIDRs are refused, and so are aggregates that touch one.
+    Only VIPs that may be announced are in it, and of the families that the session is to carry. ``labels``: those of
+    this node, for advertisements that select nodes. A prefix that is both a Pod CIDR and of a VIP cannot be: VIPs
+    inside Pod CIDRs are refused, and so are aggregates that touch one.
     """
-    pools = {pool.name: pool for pool in config.pools}
-    wanted = [
-        (advertisement, decision.vip)
-        for decision in vips.values()
-        if decision.reason is None
-        for advertisement in pools[decision.pool].advertisements
-        if advertisement.selects(labels)
-    ]
+    pools = {
+        pool.name: tuple(advertisement for advertisement in pool.advertisements if advertisement.selects(labels))
+        for pool in config.pools
+    }
+    changed = {vip for vip in touched if _wish(before.vips.get(vip)) != _wish(vips.get(vip))}
+    affected: _ByNlri = {}
+    for vip in changed:
+        for decision in (before.vips.get(vip), vips.get(vip)):
+            for nlri in decision.routes if decision is not None else ():
+                affected.setdefault(nlri, set()).add(vip)
     ribs: dict[str, Rib] = {}
     for neighbor in neighbors:
-        rib: Rib = {}
-        for advertisement, vip in wanted:
-            if Family.of(vip) not in neighbor.carried:
-                continue
-            if advertisement.reaches(neighbor.name) and _nlri(advertisement, vip) in vips[vip].routes:
-                _add(rib, advertisement, vip)
-        _add_pod_cidrs(rib, config.pod_cidrs.advertisement, neighbor, pod_cidrs)
-        ribs[neighbor.name] = {nlri: _fit(desired, neighbor) for nlri, desired in rib.items()}
-    return ribs
+        rib = before.by_neighbor.get(neighbor.name)
+        if rib is None or affected:
+            rib = dict(rib or {})
+            for nlri, members in affected.items():
+                known = rib.pop(nlri, None)
+                others = known.vips if known is not None else ()
+                desired = _desired(neighbor, nlri, members.union(others), vips, pools)
+                if desired is not None:
+                    rib[nlri] = desired
+            _add_pod_cidrs(rib, config.pod_cidrs.advertisement, neighbor, pod_cidrs)
+        ribs[neighbor.name] = rib
+    return Ribs(by_neighbor=ribs, vips=vips)
 
 
-def _add(rib: Rib, advertisement: Advertisement, vip: IPAddress) -> None:
-    """Add one advertisement of one VIP. Two that meet in one prefix are merged, the same way in any order."""
-    nlri = _nlri(advertisement, vip)
-    route = _route(nlri, advertisement)
-    before = rib.get(nlri)
-    if before is not None:
-        route = _merge(before.route, route)
-    vips = {vip, *(before.vips if before is not None else ())}
-    rib[nlri] = DesiredRoute(route=route, vips=tuple(sorted(vips)))
+def _wish(decision: VipDecision | None) -> tuple[str, tuple[IPNetwork, ...]] | None:
+    """What of a decision makes routes."""
+    return (decision.pool, decision.routes) if decision is not None and decision.reason is None else None
 
 
-def _nlri(advertisement: Advertisement, vip: IPAddress) -> IPNetwork:
-    return aggregate(vip, advertisement.length(vip.version))
+def _desired(
+    neighbor: Neighbor,
+    nlri: IPNetwork,
+    members: Iterable[IPAddress],
+    vips: dict[IPAddress, VipDecision],
+    pools: dict[str, tuple[Advertisement, ...]],
+) -> DesiredRoute | None:
+    """One route to one neighbor, for those of ``members`` that want it. Advertisements that meet in it are merged."""
+    if Family.of(nlri) not in neighbor.carried:
+        return None
+    advertisements: dict[int, Advertisement] = {}
+    behind: list[IPAddress] = []
+    for vip in members:
+        decision = vips.get(vip)
+        if decision is None or decision.reason is not None or nlri not in decision.routes:
+            continue
+        reaching = [
+            advertisement
+            for advertisement in pools[decision.pool]
+            if advertisement.reaches(neighbor.name) and advertisement.length(vip.version) == nlri.prefixlen
+        ]
+        advertisements.update((id(advertisement), advertisement) for advertisement in reaching)
+        if reaching:
+            behind.append(vip)
+    if not behind:
+        return None
+    route = reduce(_merge, (_route(nlri, advertisement) for advertisement in advertisements.values()))
+    return _fit(DesiredRoute(route=route, vips=tuple(sorted(behind))), neighbor)
 
 
 def _add_pod_cidrs(
@@ -70,7 +111,7 @@ def _add_pod_cidrs(
     if advertisement.reaches(neighbor.name):
         for pod_cidr in pod_cidrs:
             if pod_cidr.reason is None and Family.of(pod_cidr.prefix) in neighbor.carried:
-                rib[pod_cidr.prefix] = DesiredRoute(route=_route(pod_cidr.prefix, advertisement))
+                rib[pod_cidr.prefix] = _fit(DesiredRoute(route=_route(pod_cidr.prefix, advertisement)), neighbor)
 
 
 def _route(nlri: IPNetwork, advertisement: Advertisement) -> Route:

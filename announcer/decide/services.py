@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Iterable, Set
 
 import msgspec
 
 from announcer.config.types import Config
 from announcer.decide.remarks import remarks
+from announcer.decide.reserved import Reserved
 from announcer.ipam.wishes import share_refusal, wish_of
 from announcer.model.desired import Reason, ServiceDecision
 from announcer.model.names import LOAD_BALANCER_CLASS
@@ -26,26 +27,58 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     decisions: dict[ObjectKey, ServiceDecision] = {}
 
 
-def decide_services(snapshot: Snapshot, config: Config) -> Claims:
-    """Sort all Services into claims. The order of a shared VIP's Services is by age, then name, on every node."""
-    reserved = _reserved_addresses(snapshot, config)
-    held = _held_addresses(snapshot)
-    by_vip: dict[IPAddress, list[Service]] = {}
-    decisions: dict[ObjectKey, ServiceDecision] = {}
-    for service in sorted(snapshot.services.values(), key=lambda s: (s.creation_timestamp, s.key)):
-        decision = _decide(snapshot, config, service, reserved, held)
-        decisions[service.key] = decision
-        if decision.reason is None:
-            for vip in decision.vips:
-                by_vip.setdefault(vip, []).append(service)
-    return Claims(by_vip={vip: tuple(found) for vip, found in by_vip.items()}, decisions=decisions)
+def decide_services(
+    snapshot: Snapshot, config: Config, reserved: Reserved, before: Claims, changed: Set[ObjectKey]
+) -> tuple[Claims, set[IPAddress]]:
+    """Sort Services into claims: those that have ``changed`` since ``before``, and their :func:`dependents`.
+
+    Also the VIPs that this may matter to. The order of a shared VIP's Services is by age, then name, on every node.
+    """
+    decisions = dict(before.decisions)
+    claimed: dict[IPAddress, list[Service]] = {}
+    touched: set[IPAddress] = set()
+    held = _held_addresses(snapshot, changed)
+    for key in changed:
+        touched.update(_claimed(decisions.pop(key, None)))
+        service = snapshot.services.get(key)
+        if service is not None:
+            decisions[key] = _decide(snapshot, config, service, reserved, held)
+            for vip in _claimed(decisions[key]):
+                claimed.setdefault(vip, []).append(service)
+    touched.update(claimed)
+    by_vip = dict(before.by_vip)
+    for vip in touched:
+        stay = (service for service in by_vip.pop(vip, ()) if service.key not in changed)
+        found = sorted((*stay, *claimed.get(vip, ())), key=by_age)
+        if found:
+            by_vip[vip] = tuple(found)
+    return Claims(by_vip=by_vip, decisions=decisions), touched
+
+
+def by_age(service: Service) -> tuple[str, ObjectKey]:
+    """Sorts Services: who came first goes first."""
+    return service.creation_timestamp, service.key
+
+
+def dependents(snapshot: Snapshot, changed: Set[ObjectKey]) -> set[ObjectKey]:
+    """The Services to decide about once some have ``changed``.
+
+    Whether ``externalIPs`` are served depends on who else has these addresses; all others stand alone.
+    """
+    if not changed:
+        return set()
+    return {*changed, *(key for key, service in snapshot.services.items() if service.external_ips)}
+
+
+def _claimed(decision: ServiceDecision | None) -> tuple[IPAddress, ...]:
+    return decision.vips if decision is not None and decision.reason is None else ()
 
 
 def _decide(
     snapshot: Snapshot,
     config: Config,
     service: Service,
-    reserved: dict[IPAddress, str],
+    reserved: Reserved,
     held: dict[IPAddress, tuple[Service, ...]],
 ) -> ServiceDecision:
     key = service.key
@@ -57,10 +90,10 @@ def _decide(
         return ServiceDecision(key=key, reason=Reason.CLASS_NOT_OURS, detail=other)
     vips = _own_addresses(snapshot, service) if balancer else ()
     for vip in vips:
-        problem = _forbidden(snapshot, config, vip, reserved)
+        problem = _forbidden(config, vip, reserved)
         if problem:
             return ServiceDecision(key=key, vips=vips, reason=Reason.IP_NOT_ALLOWED, detail=problem)
-    external, refused = _external_ips(snapshot, config, service, reserved, held)
+    external, refused = _external_ips(config, service, reserved, held)
     if not vips and not external and balancer:
         detail = snapshot.refused.get(key, "nothing has allocated an address for it")
         return ServiceDecision(key=key, reason=Reason.NO_IP_ALLOCATED, detail=detail, notes=refused)
@@ -82,9 +115,12 @@ def _own_addresses(snapshot: Snapshot, service: Service) -> tuple[IPAddress, ...
     return service.ingress or snapshot.allocated.get(service.key, ())
 
 
-def _held_addresses(snapshot: Snapshot) -> dict[IPAddress, tuple[Service, ...]]:
-    """Which addresses were given to which Services of type LoadBalancer."""
+def _held_addresses(snapshot: Snapshot, keys: Iterable[ObjectKey]) -> dict[IPAddress, tuple[Service, ...]]:
+    """Which addresses were given to which Services of type LoadBalancer; nothing if none of ``keys`` has to know."""
     held: dict[IPAddress, tuple[Service, ...]] = {}
+    services = (snapshot.services.get(key) for key in keys)
+    if not any(service is not None and service.external_ips for service in services):
+        return held
     for service in snapshot.services.values():
         if service.type == "LoadBalancer":
             for address in _own_addresses(snapshot, service):
@@ -93,11 +129,7 @@ def _held_addresses(snapshot: Snapshot) -> dict[IPAddress, tuple[Service, ...]]:
 
 
 def _external_ips(
-    snapshot: Snapshot,
-    config: Config,
-    service: Service,
-    reserved: dict[IPAddress, str],
-    held: dict[IPAddress, tuple[Service, ...]],
+    config: Config, service: Service, reserved: Reserved, held: dict[IPAddress, tuple[Service, ...]]
 ) -> tuple[tuple[IPAddress, ...], tuple[str, ...]]:
     """The ``externalIPs`` that are served, and in words why others are not.
 
@@ -107,7 +139,7 @@ def _external_ips(
     allowed: list[IPAddress] = []
     refused: list[str] = []
     for address in service.external_ips:
-        problem = _forbidden(snapshot, config, address, reserved) or _strange(service, address, held.get(address, ()))
+        problem = _forbidden(config, address, reserved) or _strange(service, address, held.get(address, ()))
         if problem:
             refused.append(f"externalIPs: {problem}")
         else:
@@ -123,25 +155,9 @@ def _strange(service: Service, address: IPAddress, owners: tuple[Service, ...]) 
     return ""
 
 
-def _reserved_addresses(snapshot: Snapshot, config: Config) -> dict[IPAddress, str]:
-    """Addresses that no Service may take over, whatever the pools say, and whose they are (CVE-2020-8554)."""
-    reserved: dict[IPAddress, str] = {peer.address: f"the peer {peer.name}" for peer in config.peers}
-    for node in snapshot.nodes.values():
-        reserved.update(dict.fromkeys(node.addresses, f"the node {node.key}"))
-    return reserved
-
-
-def _forbidden(snapshot: Snapshot, config: Config, vip: IPAddress, reserved: dict[IPAddress, str]) -> str:
+def _forbidden(config: Config, vip: IPAddress, reserved: Reserved) -> str:
     """Why ``vip`` may not be announced, or an empty string."""
-    if vip in reserved:
-        return f"{vip} is the address of {reserved[vip]}"
-    for node in snapshot.nodes.values():
-        if any(vip in prefix for prefix in node.pod_cidrs if prefix.version == vip.version):
-            return f"{vip} is inside a Pod CIDR of the node {node.key}"
-    if vip.is_loopback or vip.is_multicast or vip.is_unspecified or vip.is_link_local:
-        return f"{vip} is not a global unicast address"
-    if vip == ipaddress.ip_address("255.255.255.255"):
-        return f"{vip} is the broadcast address"
-    if not any(pool.contains(vip) for pool in config.pools):
+    holder = reserved.holder_of(vip)
+    if not holder and not any(pool.contains(vip) for pool in config.pools):
         return f"{vip} is in no pool of the bgp-config"
-    return ""
+    return holder

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 import msgspec
 
 from announcer.config.types import Advertisement, Config, Pool
-from announcer.decide.aggregates import covers
 from announcer.decide.ports import Port, ports_of
+from announcer.decide.reserved import Reserved
 from announcer.decide.services import Claims
 from announcer.model.bgp import Neighbor
 from announcer.model.desired import BackendCount, Reason, VipDecision
 from announcer.model.lb import Backend, Frontend, FrontendKey
 from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
-from announcer.model.objects import Node, ObjectKey
+from announcer.model.objects import Node, ObjectKey, Service
 from announcer.snapshot import Snapshot
 
 #: Set by operators and cloud controllers on nodes that must not attract load-balancer traffic (KEP-1143).
@@ -23,48 +23,84 @@ EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 NETWORK_UNAVAILABLE = "NetworkUnavailable"
 
 
-class Vips(msgspec.Struct, frozen=True, kw_only=True):
-    """All VIPs, their frontends, and what to say of Services.
+class VipResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One VIP, its frontends, and what to say of the Services behind it.
 
     ``conflicts``: those of which a port went to another Service, with the words for it; ``notes``: remarks.
     """
 
+    decision: VipDecision
+    frontends: dict[FrontendKey, Frontend]
+    conflicts: dict[ObjectKey, str]
+    notes: dict[ObjectKey, set[str]]
+
+
+class Vips(msgspec.Struct, frozen=True, kw_only=True):
+    """All VIPs that some Service rightfully claims, and all frontends to be served."""
+
+    results: dict[IPAddress, VipResult] = {}
     decisions: dict[IPAddress, VipDecision] = {}
     frontends: dict[FrontendKey, Frontend] = {}
-    conflicts: dict[ObjectKey, str] = {}
-    notes: dict[ObjectKey, set[str]] = {}
 
 
-def decide_vips(snapshot: Snapshot, config: Config, claims: Claims, neighbors: tuple[Neighbor, ...]) -> Vips:
-    """A decision for every VIP that some Service rightfully claims, and all frontends to be served."""
-    vips: dict[IPAddress, VipDecision] = {}
-    frontends: dict[FrontendKey, Frontend] = {}
+def decide_vips(
+    snapshot: Snapshot,
+    config: Config,
+    reserved: Reserved,
+    claims: Claims,
+    neighbors: tuple[Neighbor, ...],
+    before: Vips,
+    touched: Iterable[IPAddress],
+) -> Vips:
+    """``before``, with new decisions for the VIPs that are ``touched``."""
+    results, decisions, frontends = dict(before.results), dict(before.decisions), dict(before.frontends)
+    for vip in touched:
+        gone = results.pop(vip, None)
+        if gone is not None:
+            del decisions[vip]
+            for key in gone.frontends:
+                del frontends[key]
+        services = claims.by_vip.get(vip)
+        if services is not None:
+            results[vip] = found = _decide_vip(snapshot, config, reserved, vip, services, neighbors)
+            decisions[vip] = found.decision
+            frontends.update(found.frontends)
+    return Vips(results=results, decisions=decisions, frontends=frontends)
+
+
+def _decide_vip(
+    snapshot: Snapshot,
+    config: Config,
+    reserved: Reserved,
+    vip: IPAddress,
+    services: tuple[Service, ...],
+    neighbors: tuple[Neighbor, ...],
+) -> VipResult:
     conflicts: dict[ObjectKey, str] = {}
     notes: dict[ObjectKey, set[str]] = {}
-    for vip, services in claims.by_vip.items():
-        pool = next(pool for pool in config.pools if pool.contains(vip))
-        ports = ports_of(snapshot, vip, services, pool, conflicts, notes)
-        frontends.update((key, port.frontend) for key, port in ports.items())
-        carrying = tuple(neighbor for neighbor in neighbors if Family.of(vip) in neighbor.carried)
-        chosen = _advertisements(pool, snapshot.node, carrying)
-        routes, refused = _routes(snapshot, config, vip, chosen)
-        reason, detail = _reason(snapshot.node, ports, neighbors, chosen)
-        if reason is Reason.NOT_ADVERTISED and not carrying:
-            reason = Reason.FAMILY_NOT_CARRIED
-            detail = f'no session of this node carries {Family.of(vip).label} routes: see "families" of its peers'
-        if reason is None and not routes:
-            reason, detail = Reason.NOT_ADVERTISED, refused
-        vips[vip] = VipDecision(
-            vip=vip,
-            services=tuple(service.key for service in services),
-            pool=pool.name,
-            reason=reason,
-            detail=detail or refused,
-            routes=routes,
-            frontends=tuple(sorted(ports)),
-            backends=_count(ports.values()),
-        )
-    return Vips(decisions=vips, frontends=frontends, conflicts=conflicts, notes=notes)
+    pool = next(pool for pool in config.pools if pool.contains(vip))
+    ports = ports_of(snapshot, vip, services, pool, conflicts, notes)
+    carrying = tuple(neighbor for neighbor in neighbors if Family.of(vip) in neighbor.carried)
+    chosen = _advertisements(pool, snapshot.node, carrying)
+    routes, refused = _routes(reserved, vip, chosen)
+    reason, detail = _reason(snapshot.node, ports, neighbors, chosen)
+    if reason is Reason.NOT_ADVERTISED and not carrying:
+        reason = Reason.FAMILY_NOT_CARRIED
+        detail = f'no session of this node carries {Family.of(vip).label} routes: see "families" of its peers'
+    if reason is None and not routes:
+        reason, detail = Reason.NOT_ADVERTISED, refused
+    decision = VipDecision(
+        vip=vip,
+        services=tuple(service.key for service in services),
+        pool=pool.name,
+        reason=reason,
+        detail=detail or refused,
+        routes=routes,
+        frontends=tuple(sorted(ports)),
+        backends=_count(ports.values()),
+    )
+    frontends = {key: port.frontend for key, port in ports.items()}
+    return VipResult(decision=decision, frontends=frontends, conflicts=conflicts, notes=notes)
 
 
 def _reason(
@@ -117,14 +153,14 @@ def _advertisements(pool: Pool, node: Node | None, neighbors: tuple[Neighbor, ..
 
 
 def _routes(
-    snapshot: Snapshot, config: Config, vip: IPAddress, advertisements: tuple[Advertisement, ...]
+    reserved: Reserved, vip: IPAddress, advertisements: tuple[Advertisement, ...]
 ) -> tuple[tuple[IPNetwork, ...], str]:
     """The prefixes that cover ``vip``, shortest first, and in words which one may not be announced."""
     routes: list[IPNetwork] = []
     refused = ""
     for length in sorted({advertisement.length(vip.version) for advertisement in advertisements}):
         route = aggregate(vip, length)
-        covered = covers(route, snapshot, config)
+        covered = reserved.covered_by(route)
         if covered:
             refused = f"the aggregate {route} covers {covered}"
         else:

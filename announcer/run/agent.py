@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from announcer.decide import decide
+from announcer.decide import Decider
 from announcer.fold import Event, fold
 from announcer.model.desired import Desired
 from announcer.model.observed import Observed, Outcome, OutcomeState
@@ -63,6 +63,7 @@ class Agent:
         self._recorder = recorder or Recorder(None, self._settings)
         self._clock = clock
         self._wake = asyncio.Event()
+        self._decider = Decider()
         self._decided: Snapshot | None = None
         self._retry = _RETRY_FIRST
         self._failing = False
@@ -139,7 +140,7 @@ class Agent:
     def _decide(self) -> None:
         if self.snapshot is not self._decided:
             before = self.desired
-            self.desired = decide(self.snapshot)
+            self.desired = self._decider.decide(self.snapshot)
             self._decided = self.snapshot
             self._recorder.decided(self.snapshot, self.desired, self._clock())
             self.latency.desired(before, self.desired)

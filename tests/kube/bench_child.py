@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from announcer.decide import decide
+from announcer.decide import Decider
 from announcer.inputs import absorb, config_from_event
 from announcer.model.objects import EndpointSlice, ObjectKey
 from announcer.snapshot import ConfigView, Snapshot
@@ -26,13 +26,14 @@ async def main() -> None:
     source = KubeSource(
         ClusterAccess(kubeconfig=Path(sys.argv[1])), node_name="node-1", config=ObjectKey("kube-system", "bgp-config")
     )
+    decider = Decider()
     view, snapshot = ConfigView(), Snapshot(revision=0, node_name="node-1")
     async for event in source.events():
         view = config_from_event(view, event)
         first = not snapshot.synced
         snapshot = absorb(snapshot, event, view, standalone=False)
         absorbed = time.monotonic()
-        decided = decide(snapshot)
+        decided = decider.decide(snapshot)
         now = time.monotonic()
         if first:
             line: dict[str, object] = {

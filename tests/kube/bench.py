@@ -1,4 +1,4 @@
-"""How an agent's source bears a large cluster: 10,000 Services with 100,000 endpoints and 1,000 Nodes in a real API server.
+"""How an agent's source bears a large cluster: 10,000 Services, 100,000 endpoints, 1,000 Nodes in a real API server.
 
 ``make bench-kube`` prints a table. Measured is a process that does what the agent does up to the decision (follow,
 index, decide); what a decision costs the kernel is the business of ``make bench`` and ``make figures``. Times count

@@ -89,13 +89,12 @@ def _announcements(view: View, vip: IPAddress) -> list[AnyStep]:
     """
     lane = str(vip)
     steps: list[AnyStep] = []
-    for peer in sorted(view.peers().keys() | view.desired.neighbors.keys()):
-        for nlri, wish in view.desired.rib.get(peer, {}).items():
-            route = (peer, nlri)
-            if vip not in wish.vips or not _is_missing(view, route) or view.unguarded(nlri):
-                continue
-            if is_announced(view, route) or not view.held(vip):
-                steps.append(Announce(lane=lane, peer=peer, route=wish.route))
+    for route in view.wished.get(vip, ()):
+        peer, nlri = route
+        if not _is_missing(view, route) or view.unguarded(nlri):
+            continue
+        if is_announced(view, route) or not view.held(vip):
+            steps.append(Announce(lane=lane, peer=peer, route=view.desired.rib[peer][nlri].route))
     return steps
 
 

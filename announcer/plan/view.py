@@ -21,7 +21,8 @@ PeerRoute = tuple[str, IPNetwork]
 class View:
     """What the lanes look at.
 
-    ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel. ``aggregates``: what is wished
+    ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel. ``wished``: the routes of each
+    VIP that some peer should hold. ``aggregates``: what is wished
     for some peer and may cover addresses that are no VIP. ``unreplaced``: what a peer was sent, nothing wishes for any
     more, and brings packets for a VIP of which that peer has not been sent everything yet that it should have.
     """
@@ -32,6 +33,7 @@ class View:
     settings: PlanSettings
     wanted: dict[IPAddress, dict[FrontendKey, Frontend]]
     present: dict[IPAddress, dict[FrontendKey, Frontend]]
+    wished: dict[IPAddress, list[PeerRoute]]
     lengths: frozenset[tuple[int, int]]
     renewals: frozenset[IPAddress]
     aggregates: frozenset[IPNetwork]
@@ -48,6 +50,7 @@ class View:
             settings=settings,
             wanted=_by_vip(desired.frontends),
             present=_by_vip(observed.datapath.frontends),
+            wished=_wished(desired),
             lengths=frozenset(lengths),
             renewals=_renewals(observed, now, settings),
             aggregates=_aggregates(desired),
@@ -157,6 +160,15 @@ def _unreplaced(desired: Desired, observed: Observed) -> Iterator[PeerRoute]:
         for vip in {vip for wish in unsent for vip in wish.vips}:
             prefixes = (aggregate(vip, length) for version, length in lengths if version == vip.version)
             yield from ((name, nlri) for nlri in prefixes if nlri in old)
+
+
+def _wished(desired: Desired) -> dict[IPAddress, list[PeerRoute]]:
+    found: dict[IPAddress, list[PeerRoute]] = {}
+    for name in sorted(desired.rib):
+        for nlri, wish in desired.rib[name].items():
+            for vip in wish.vips:
+                found.setdefault(vip, []).append((name, nlri))
+    return found
 
 
 def _is_sent(entry: RibEntry | None, wish: DesiredRoute) -> bool:

@@ -161,13 +161,25 @@ BOTH: Happened = [("change", [a(), b(), endpoints("a", "10.244.1.10"), endpoints
 TWO_IN_ONE_AGGREGATE: Happened = [*BOTH, ("remove", [endpoints("b")]), ("remove", [a()])]
 ANOTHER_ADDRESS_BY_ITSELF: Happened = [("change", [b(None)]), ("change", [a("203.0.113.14")])]
 NO_ADDRESS_LEFT_BY_ITSELF: Happened = [("config", CONFIGS[1]), ("change", [b(None)]), ("change", [a(None)])]
+EXTERNAL_IP_OF_ANOTHER: Happened = [
+    ("change", [b(None, type="ClusterIP", external_ips=(ip("203.0.113.1"),))]),
+    ("change", [a()]),
+    ("remove", [a()]),
+]
+ONE_PORT_FOR_TWO: Happened = [
+    ("change", [a(local=True, health_check_node_port=30001), b(local=True, health_check_node_port=30001)]),
+    ("remove", [a()]),
+    ("remove", [b()]),
+]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
+@example(False, EXTERNAL_IP_OF_ANOTHER)
+@example(False, ONE_PORT_FOR_TWO)
 @example(False, TWO_IN_ONE_AGGREGATE)
 @example(True, ANOTHER_ADDRESS_BY_ITSELF)
 @example(True, NO_ADDRESS_LEFT_BY_ITSELF)
-@given(st.booleans(), st.lists(happenings, max_size=16))
+@given(st.booleans(), st.lists(happenings, max_size=12))
 def test_it_gives_what_deciding_from_scratch_gives(standalone: bool, happened: Happened) -> None:
     world, decider = World(standalone), Decider()
     for what, value in [("replace", [node(pod_cidrs=(net("10.244.1.0/24"),))]), *happened]:

@@ -80,8 +80,10 @@ kube_version_flags() {
     echo "-X $name.gitVersion=v$version -X $name.gitMajor=${version%%.*} -X $name.gitMinor=$(cut -d. -f2 <<<"$version")"
 }
 
+# One at a time, whatever version they build: the fetched Go is for all of them. A build that is interrupted leaves only
+# NAME.new, which nothing looks at and the next one overwrites.
 mkdir -p "$bin"
-exec 9>"$bin/.lock"
+exec 9>"$cache/.kube.lock"
 flock 9
 flags=$(kube_version_flags)
 build etcd ETCD servers ./etcd

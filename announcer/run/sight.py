@@ -33,5 +33,6 @@ class SightMaker:
             stale_seconds=self._feed.stale_seconds,
             source_updates=self._feed.updates,
             source_update_errors=self._feed.update_errors,
+            rounds=self._agent.rounds,
             closed_ports=self.closed_ports,
         )

@@ -97,6 +97,7 @@ def _config(sight: Sight) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "lockstep_source_update_errors", "Of that, what had something wrong", value=sight.source_update_errors
     )
+    yield CounterMetricFamily("lockstep_rounds", "How often the agent has looked and planned", value=sight.rounds)
 
 
 def _vips(sight: Sight) -> Iterator[Metric]:

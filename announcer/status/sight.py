@@ -17,6 +17,7 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     ``closed_ports``: health-check node ports on which nothing of ours listens, and why. ``counters``: packets by
     verdict. ``stale_seconds``: since when the source has not been heard, 0 if it is well. ``source_updates``: what it
     has told since the agent began, ``source_update_errors``: what of that brought a problem that was not there before.
+    ``rounds``: how often the agent has looked and planned.
     """
 
     snapshot: Snapshot
@@ -29,4 +30,5 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     stale_seconds: float = 0.0
     source_updates: int = 0
     source_update_errors: int = 0
+    rounds: int = 0
     closed_ports: Mapping[int, str] = {}

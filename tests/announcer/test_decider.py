@@ -166,6 +166,7 @@ EXTERNAL_IP_OF_ANOTHER: Happened = [
     ("change", [a()]),
     ("remove", [a()]),
 ]
+A_PORT_THAT_AN_OLDER_ONE_WANTS: Happened = [("change", [b("203.0.113.1")]), ("change", [a()])]
 ONE_PORT_FOR_TWO: Happened = [
     ("change", [a(local=True, health_check_node_port=30001), b(local=True, health_check_node_port=30001)]),
     ("remove", [a()]),
@@ -175,6 +176,7 @@ ONE_PORT_FOR_TWO: Happened = [
 
 @settings(max_examples=100)
 @example(False, EXTERNAL_IP_OF_ANOTHER)
+@example(False, A_PORT_THAT_AN_OLDER_ONE_WANTS)
 @example(False, ONE_PORT_FOR_TWO)
 @example(False, TWO_IN_ONE_AGGREGATE)
 @example(True, ANOTHER_ADDRESS_BY_ITSELF)

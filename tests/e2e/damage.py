@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,22 @@ def detach_ingress(agent: NodeAgent) -> None:
     """By the links: a program on a link cannot be taken away with ``ip link set xdp off``."""
     for path in _links(agent, "xdp"):
         agent.node.run(["bpftool", "link", "detach", "pinned", path])
+
+
+@contextlib.contextmanager
+def foreign_program(agent: NodeAgent, built: Path) -> Iterator[None]:
+    """Another XDP program takes the device while the agent does not look: that is not ours to remove.
+
+    ``built``: an object file with a program in the section ``xdp``, such as ``pass.o`` of the lab.
+    """
+    os.kill(agent.pid, signal.SIGSTOP)
+    detach_ingress(agent)
+    agent.node.run(["ip", "link", "set", "dev", "eth0", "xdp", "obj", built, "sec", "xdp"])
+    os.kill(agent.pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        agent.node.run(["ip", "link", "set", "dev", "eth0", "xdp", "off"])
 
 
 def _links(agent: NodeAgent, word: str) -> list[Path]:

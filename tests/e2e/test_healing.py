@@ -5,17 +5,14 @@ What can be repaired at once is repaired before a withdrawal could have left; wh
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.cluster import VIP, Cluster, frontends_in_kernel
-from tests.e2e.damage import OF_THE_DATAPATH, OF_THE_REST, Damage, detach_ingress
+from tests.e2e.damage import OF_THE_DATAPATH, OF_THE_REST, Damage, foreign_program
 from tests.lab import RouteJournal, send, until
 from tests.lab.agents import NodeAgent
 
@@ -35,24 +32,11 @@ def test_what_somebody_takes_away_is_repaired_and_counted(shared: Cluster, damag
     assert send(shared.lab.client, f"{VIP}:80", count=100).failed == 0
 
 
-@contextlib.contextmanager
-def _foreign_program(agent: NodeAgent, built: Path) -> Iterator[None]:
-    """Another XDP program takes the device while the agent does not look: that is not ours to remove."""
-    os.kill(agent.pid, signal.SIGSTOP)
-    detach_ingress(agent)
-    agent.node.run(["ip", "link", "set", "dev", "eth0", "xdp", "obj", built, "sec", "xdp"])
-    os.kill(agent.pid, signal.SIGCONT)
-    try:
-        yield
-    finally:
-        agent.node.run(["ip", "link", "set", "dev", "eth0", "xdp", "off"])
-
-
 def test_what_cannot_be_repaired_is_withdrawn_and_comes_back_more_slowly_each_time(running: Cluster) -> None:
     agent, other = running.agents
     built = running.lab.folder / "pass.o"
     for round_ in range(1, 5):
-        with RouteJournal(running.lab.router) as journal, _foreign_program(agent, built):
+        with RouteJournal(running.lab.router) as journal, foreign_program(agent, built):
             until(lambda: running.next_hops == {other.node.address}, "withdrawn")
             vip = until(lambda: _withheld(agent), "the status says so as well")
             assert vip["reason"] == "notProven"

@@ -136,7 +136,7 @@ class Datapath:
         self._toward = tuple(toward)
         try:
             contents = self._tables.refresh()
-            self._tables.sources.tend(self._clock())
+            self._tables.tend(self._clock())
             self._transitions.tend(self._clock())
             return DatapathObserved(
                 devices={device.name: device for device in self._devices()},

@@ -19,7 +19,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Entries per map; ``row_pages`` are 4 KiB each: a frontend needs 8 bytes with one backend, 4 KiB with up to 16,
     16 with up to 126, 32 with up to 200, 128 with more, and twice that while slots of it are in transition.
 
-    ``rest``: seconds before a row or backend id that was given back is used again.
+    ``rest``: seconds before a row or backend id that was given back is used again. ``linger``: seconds for which other
+    nodes may send to a local backend after it was removed.
     """
 
     frontends: int = 65536
@@ -37,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     fragments: int = 8192
     vlans: int = 4096
     rest: float = 1.0
+    linger: float = 5.0
 
     def max_entries(self) -> dict[str, int]:
         """By map name; 0: what the object declares."""

@@ -20,6 +20,7 @@ from announcer.model.lb import Backend, Frontend, FrontendKey, MapUsage
 from announcer.model.net import IPAddress
 from datapath import abi, blocks, encode, readback, rows
 from datapath.blocks import Entry
+from datapath.decaps import Decaps
 from datapath.extents import Extents
 from datapath.limits import Limits
 from datapath.maps import Maps
@@ -39,6 +40,7 @@ class Tables:
         self.maps = maps
         self._sieve = Sieve(maps.sieve)
         self.sources = SourceSets(maps.sources, rest=limits.rest)
+        self._decaps = Decaps(maps.decaps, linger=limits.linger)
         contents = readback.read(maps, self.sources)
         words, numbers = len(maps.rows.words), maps.backends.info.max_entries
         self._blocks = Extents(words, rest=limits.rest)
@@ -49,9 +51,7 @@ class Tables:
         self.frontends = dict(contents.frontends)
         self._vips = dict(contents.vips)
         self._sieve.follow(self._vips.keys())
-        self._decaps: dict[bytes, dict[bytes, bytes]] = {}
-        for entry, value in contents.decaps.items():
-            self._decaps.setdefault(encode.decap_frontend(entry), {})[entry] = value
+        self._decaps.follow(contents.decaps)
         self._on_vip: dict[IPAddress, dict[FrontendKey, bool]] = {}
         self._ids: dict[Backend, int] = {}
         self._users: Counter[Backend] = Counter()
@@ -72,20 +72,22 @@ class Tables:
     def refresh(self) -> Contents:
         """Read everything back; where it differs from the index, believe the maps. Raises ``TargetError``."""
         contents = readback.read(self.maps, self.sources)
-        decaps = {entry: value for group in self._decaps.values() for entry, value in group.items()}
-        if contents != Contents(self.frontends, self._vips, decaps):
+        if contents != Contents(self.frontends, self._vips, self._decaps.entries()):
             self._rebuild(contents)
         self._sieve.mend()
         return contents
+
+    def tend(self, now: float) -> None:
+        """Take away what was kept only for packets on their way (CLOCK_MONOTONIC seconds). Raises ``TargetError``."""
+        self.sources.tend(now)
+        self._decaps.tend(now)
 
     def sweep(self) -> None:
         """Remove what an earlier run left half made: VIPs and decapsulation entries that belong to no frontend."""
         wanted: set[bytes] = set()
         for key, held in self.frontends.items():
             wanted.update(encode.decap_entries(held.frontend(key)))
-        for group in self._decaps.values():
-            for entry in set(group) - wanted:
-                self.maps.decaps.remove(entry)
+        self._decaps.keep_only(wanted)
         for vip in self._vips.keys() - {encode.address_bytes(key.vip) for key in self.frontends}:
             self.maps.vips.remove(vip)
         self.sources.tend(math.inf)
@@ -113,7 +115,7 @@ class Tables:
             "lb_rows": MapUsage(words - self._blocks.free(), words),
             "lb_backends": MapUsage(numbers - self._numbers.free() - 1, numbers),
             "lb_sources": MapUsage(self.sources.entries(), self.maps.sources.info.max_entries),
-            "lb_decaps": MapUsage(sum(map(len, self._decaps.values())), self.maps.decaps.info.max_entries),
+            "lb_decaps": MapUsage(len(self._decaps.entries()), self.maps.decaps.info.max_entries),
         }
 
     def program(self, frontend: Frontend, sources: Sources, now: float) -> None:
@@ -123,7 +125,7 @@ class Tables:
         """
         key = frontend.key
         old = self._current(key)
-        self.sources.tend(now)
+        self.tend(now)
         with ExitStack() as undo:
             members = (*frontend.backends, *frontend.terminating)
             taken: list[int] = []
@@ -140,10 +142,7 @@ class Tables:
             clients = self.sources.take(frontend.source_ranges, undo)
             new = blocks.entry_of(row, len(frontend.backends), len(members), flags, since, clients)
             new = self._place(new, [number for _, number in ids], row, now, undo)
-            for entry, value in encode.decap_entries(frontend).items():
-                if self.maps.decaps.get(entry) is None:
-                    undo.callback(self.maps.decaps.remove, entry)
-                self.maps.decaps.put(entry, value)
+            self._decaps.put(encode.decap_entries(frontend), undo)
             undo.callback(self._restore_vip, key.vip, self._vips.get(encode.address_bytes(key.vip)))
             self._put_vip(key.vip, serves)
             self.maps.frontends.put(encode.frontend_key(key), new.pack())
@@ -249,12 +248,8 @@ class Tables:
 
     def _switched(self, frontend: Frontend, old: Held | None, new: Held | None, now: float) -> None:
         """The entry is switched, or gone: give up what only the old one used, and bring the index up to date."""
-        key, raw_key = frontend.key, encode.frontend_key(frontend.key)
-        wanted = encode.decap_entries(frontend)
-        for entry in set(self._decaps.pop(raw_key, {})) - set(wanted):
-            self.maps.decaps.remove(entry)
-        if wanted:
-            self._decaps[raw_key] = wanted
+        key = frontend.key
+        self._decaps.switched(encode.frontend_key(key), encode.decap_entries(frontend), now)
         self._give_up(old, new, now)
         on_vip = self._on_vip.setdefault(key.vip, {})
         if new is not None:

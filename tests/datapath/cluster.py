@@ -33,10 +33,11 @@ TIMEOUT = 10.0
 class Cluster:
     """``datapaths[i]`` is the one of node i (0 or 1); call it inside ``at(i)``."""
 
-    def __init__(self, names: Names, tcx: bool | None = None) -> None:
-        """``tcx`` as in ``Datapath``."""
+    def __init__(self, names: Names, tcx: bool | None = None, limits: Limits = LIMITS) -> None:
+        """``tcx``, ``limits`` as in ``Datapath``."""
         self.names = names
         self._tcx = tcx
+        self._limits = limits
         self.router, self.client = names.netns("r"), names.netns("c")
         self.nodes = [names.netns("n1"), names.netns("n2")]
         self.pods = [names.netns("p1"), names.netns("p2")]
@@ -84,7 +85,7 @@ class Cluster:
     def agent(self, i: int) -> Datapath:
         """A datapath of node i, open and attached; closed at the end of the test."""
         with self.at(i):
-            made = Datapath(bpffs=self.names.folder / f"bpf{i}", limits=LIMITS, tcx=self._tcx)
+            made = Datapath(bpffs=self.names.folder / f"bpf{i}", limits=self._limits, tcx=self._tcx)
             made.open()
             self._cleanup.callback(made.close)
             done(made.apply(AttachDevices(lane="devices")))

@@ -46,6 +46,7 @@ SMALL = Limits(
     fragments=4096,
     vlans=8,
     rest=0.0,
+    linger=0.0,
 )
 DEADLINE = 10.0
 

@@ -1,0 +1,161 @@
+"""What other nodes send to a backend that this node has just given up."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+
+from announcer.model.lb import Backend, Frontend
+from announcer.model.net import Protocol
+from datapath import probe
+from datapath.abi import PacketReason
+from datapath.hand import Datapath
+from tests.datapath.cluster import LIMITS, Cluster, pod
+from tests.datapath.frames import frame, ipip, tcp
+from tests.datapath.netns import Names
+from tests.datapath.node import (
+    LOCAL,
+    REMOTE,
+    SMALL,
+    VIP,
+    Node,
+    done,
+    eventually,
+    failed,
+    frontend,
+    observe,
+    program,
+    remove,
+)
+
+pytestmark = pytest.mark.root
+
+LINGER = 5.0
+BOTH, REMOTE_ONLY = frontend(LOCAL, REMOTE), frontend(REMOTE)
+
+
+class Clocked:
+    """A datapath, and a clock that stands still unless the test moves it."""
+
+    def __init__(self, node: Node) -> None:
+        self.now = 1000.0
+        self.node = node
+        self.datapath = self.open()
+
+    def open(self) -> Datapath:
+        limits = msgspec.structs.replace(SMALL, linger=LINGER)
+        made = Datapath(bpffs=self.node.bpffs, limits=limits, clock=lambda: self.now)
+        made.open()
+        self.node._open.append(made)
+        return made
+
+    def takes(self, backend: Backend = LOCAL, vip: object = VIP) -> bool:
+        """Would a packet that another node sends to this backend be taken?"""
+        sent = frame(ipip(tcp(dst=vip), dst=backend.address), self.node.link().address)
+        reason = probe.run(self.datapath._prog, self.node.link().ifindex, sent).reason
+        assert reason in (PacketReason.DECAPSULATED, PacketReason.NOT_OURS)
+        return reason is PacketReason.DECAPSULATED
+
+
+@pytest.fixture
+def clocked(node: Node) -> Clocked:
+    return Clocked(node)
+
+
+GIVEN_UP: dict[str, Callable[[Datapath], object]] = {
+    "changed": lambda datapath: done(program(datapath, REMOTE_ONLY)),
+    "removed": lambda datapath: done(remove(datapath, BOTH.key)),
+}
+
+
+@pytest.mark.parametrize("how", GIVEN_UP)
+def test_a_backend_that_is_given_up_takes_packets_for_some_seconds(clocked: Clocked, how: str) -> None:
+    done(program(clocked.datapath, BOTH))
+    assert clocked.takes()
+    GIVEN_UP[how](clocked.datapath)
+    for _ in range(3):
+        assert observe(clocked.datapath).maps["lb_decaps"].used == 1
+        assert clocked.takes()
+    clocked.now += LINGER
+    assert observe(clocked.datapath).maps["lb_decaps"].used == 0
+    assert not clocked.takes()
+
+
+def test_one_that_comes_back_meanwhile_stays(clocked: Clocked) -> None:
+    done(program(clocked.datapath, BOTH))
+    done(program(clocked.datapath, REMOTE_ONLY))
+    clocked.now += LINGER / 2
+    done(program(clocked.datapath, BOTH))
+    clocked.now += LINGER
+    seen = observe(clocked.datapath)
+    assert (seen.maps["lb_decaps"].used, seen.frontends) == (1, {BOTH.key: BOTH})
+    assert clocked.takes()
+
+
+def test_what_lingers_makes_room_for_what_is_wanted(clocked: Clocked) -> None:
+    locals_ = [Backend(LOCAL.address + i, 8080, True) for i in range(SMALL.decaps)]
+    done(program(clocked.datapath, frontend(*locals_)))
+    assert "lb_decaps" in failed(program(clocked.datapath, frontend(*locals_[:1], port=81))), "control: it is full"
+    done(program(clocked.datapath, frontend(*locals_[:4])))
+    wanted = frontend(*locals_[4:10], port=81)
+    done(program(clocked.datapath, wanted))
+    assert not clocked.takes(locals_[5])
+    seen = observe(clocked.datapath)
+    assert seen.frontends[wanted.key] == wanted
+    assert seen.maps["lb_decaps"].used == 10
+
+
+def test_an_entry_that_somebody_takes_away_while_it_lingers_is_no_trouble(clocked: Clocked) -> None:
+    done(program(clocked.datapath, BOTH))
+    done(program(clocked.datapath, REMOTE_ONLY))
+    maps = clocked.datapath._loaded.maps
+    maps.decaps.remove(next(iter(maps.decaps.dump())))
+    assert observe(clocked.datapath).maps["lb_decaps"].used == 0
+    clocked.now += LINGER
+    assert observe(clocked.datapath).frontends == {BOTH.key: REMOTE_ONLY}
+
+
+def test_a_new_agent_knows_of_nothing_that_lingers(clocked: Clocked) -> None:
+    done(program(clocked.datapath, BOTH))
+    done(program(clocked.datapath, REMOTE_ONLY))
+    clocked.datapath.close()
+    clocked.node._open.remove(clocked.datapath)
+    clocked.datapath = clocked.open()
+    assert observe(clocked.datapath).maps["lb_decaps"].used == 0
+
+
+@pytest.fixture(params=[0.0, 600.0], ids=["at once", "lingering"])
+def cluster(request: pytest.FixtureRequest, names: Names, built: None) -> Iterator[tuple[Cluster, bool]]:
+    made = Cluster(names, limits=msgspec.structs.replace(LIMITS, linger=request.param))
+    try:
+        made.start()
+        yield made, request.param > 0
+    finally:
+        made.close()
+
+
+def test_no_datagram_is_lost_while_nodes_learn_of_a_change(cluster: tuple[Cluster, bool]) -> None:
+    """The backend's own node knows first. Control: without lingering every datagram that comes until then is lost."""
+    nodes, lingers = cluster
+    nodes.pod_server(1, socket.SOCK_DGRAM, 5353)
+    served: Frontend = frontend(pod(1, 5353), port=53, protocol=Protocol.UDP)
+    nodes.serve(served)
+    with nodes.socket(socket.SOCK_DGRAM) as client:
+        client.connect((str(VIP), 53))
+        client.send(b"before")
+        assert client.recv(100).endswith(b"before")
+        with nodes.at(1) as datapath:
+            assert datapath is not None
+            done(program(datapath, frontend(port=53, protocol=Protocol.UDP)))
+        taken = nodes.counters()[1]["decapsulated"]
+        sent = nodes.counters()[0]["remote_tx"]
+        for number in range(20):
+            client.send(b"%d" % number)
+            if lingers:
+                assert client.recv(100).endswith(b"%d" % number)
+        eventually(lambda: nodes.counters()[0]["remote_tx"] == sent + 20)
+        if not lingers:
+            assert nodes.counters()[1]["decapsulated"] == taken

@@ -54,6 +54,7 @@ def frontend_key(key: FrontendKey) -> bytes:
     return abi.FRONTEND_KEY.pack(address_bytes(key.vip), port_bytes(key.port), key.protocol.number)
 
 
+@functools.lru_cache(maxsize=65536)
 def decode_frontend_key(data: bytes) -> FrontendKey:
     """Raises ``KeyError`` for a protocol that we never write."""
     vip, port, protocol = abi.FRONTEND_KEY.unpack(data)

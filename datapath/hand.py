@@ -27,9 +27,10 @@ from announcer.model.steps import (
     UnguardAggregate,
     Verify,
 )
-from datapath import abi, damage, encode, loader, shim, trace
+from datapath import abi, encode, loader, shim, trace
 from datapath.abi import PacketReason
 from datapath.bpffs import Folder
+from datapath.damage import Damage
 from datapath.devices import Detector
 from datapath.guards import Guards
 from datapath.limits import Limits
@@ -113,6 +114,7 @@ class Datapath:
             self._nexthops = Nexthops(self._rtnl, self._notices, self._clock)
             self._nexthops.use(self._nexthops.routes(self._tables.remote_backends()))
             self._nexthops.keep_only(self._tables.remote_backends())
+            self._damage = Damage(self._loaded.maps, self._nexthops)
             self._closing = undo.pop_all()
 
     def _use_tcx(self) -> bool:
@@ -142,8 +144,8 @@ class Datapath:
                 devices={device.name: device for device in self._devices()},
                 guards=self._guards.read(),
                 adopted=self._loaded.adopted,
-                frontends={key: held.frontend(key) for key, held in contents.frontends.items()},
-                damaged=damage.find(contents, self._loaded.maps, self._nexthops, self._tables.remote_backends()),
+                frontends=self._tables.read(),
+                damaged=self._damage.find(contents.frontends),
                 maps=self._tables.usage(),
                 arrivals=sum(self.counters()[reason] for reason in BALANCED),
             )
@@ -243,7 +245,7 @@ class Datapath:
             return "no ingress device"
         prover = Prover(
             self._loaded.maps,
-            self._tables.sources,
+            self._tables.reader,
             self._prog,
             attached,
             unresolved=self._nexthops.nudge,
@@ -281,7 +283,7 @@ class Datapath:
             found = [self._rtnl.link(device.ifindex) for device in self._devices() if device.attached]
             links: list[Link] = [link for link in found if link]
             device = trace.pick(self._rtnl, request, links)
-            return trace.run(self._loaded.maps, self._tables.sources, self._prog, self._rtnl, device, request)
+            return trace.run(self._loaded.maps, self._tables.reader, self._prog, self._rtnl, device, request)
         except TargetError as error:
             return TraceResult(problem=str(error))
 

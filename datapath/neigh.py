@@ -81,6 +81,7 @@ class Nexthops:
         self._parts: Parts | None = None
         self._asked = 0
         self._generation = -1
+        self._readings = 0
         self._nudge_at = 0.0
 
     def routes(self, backends: Iterable[Backend]) -> dict[Backend, Route | None]:
@@ -123,11 +124,17 @@ class Nexthops:
 
     def refresh(self) -> None:
         """Read which managed entries there are: others may have flushed them. Raises ``TargetError``."""
-        self._table = self._rtnl.neighbours()
+        table = self._rtnl.neighbours()
+        self._readings += table != self._table
+        self._table = table
         if not self._can_manage and self._clock() >= self._nudge_at:
             self._nudge_at = self._clock() + NUDGE_SECONDS
             for ifindex, address in self._table.ours | self._table.unmanaged:
                 self._rtnl.nudge_neighbour(ifindex, address)
+
+    def version(self) -> tuple[int, int]:
+        """Another one when routes have changed, or somebody else the neighbours, so that any way may be another."""
+        return self._notices.generation(), self._readings
 
     def unmanaged(self, backend: Backend) -> IPAddress | None:
         """A next hop that nothing keeps resolved: no entry of ours, and none that somebody else looks after."""

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
-from datapath import abi, aim, blocks, encode, packet, probe, readback
+from datapath import abi, aim, blocks, encode, packet, probe
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
 from datapath.packet import Flow
-from datapath.readback import Held
+from datapath.readback import Held, Reader
 from datapath.rtnl import Link
-from datapath.sources import SourceSets
 
 _MAX_AIMED = 64
 _REMOTE = {PacketReason.REMOTE_TX: Verdict.TX, PacketReason.REMOTE_REDIRECT: Verdict.REDIRECT}
@@ -32,7 +31,7 @@ class Prover:
     def __init__(
         self,
         maps: Maps,
-        sources: SourceSets,
+        reader: Reader,
         prog: int,
         devices: Sequence[Link],
         *,
@@ -40,7 +39,7 @@ class Prover:
         takes_redirects: Callable[[int], bool],
     ) -> None:
         self._maps = maps
-        self._sources = sources
+        self._reader = reader
         self._prog = prog
         self._devices = devices
         self._unresolved = unresolved
@@ -48,7 +47,7 @@ class Prover:
 
     def problem(self, frontend: Frontend) -> str:
         """The first thing that is wrong with it, empty if nothing is. Raises ``TargetError``."""
-        held = readback.read_one(self._maps, self._sources, frontend.key)
+        held = self._reader.one(frontend.key)
         if held is None:
             return f"{frontend.key}: no entry"
         if held.problem or held.frontend(frontend.key) != frontend:

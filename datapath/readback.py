@@ -68,28 +68,64 @@ class Contents(NamedTuple):
     decaps: dict[bytes, bytes]
 
 
-def read(maps: Maps, sources: SourceSets) -> Contents:
-    """Everything. Raises ``TargetError``."""
-    sources.read()
-    vips, decaps = maps.vips.dump(), maps.decaps.dump()
-    entries = {encode.decode_frontend_key(key): Entry.unpack(value) for key, value in maps.frontends.dump().items()}
-    served = {encode.address_bytes(key.vip) for key, entry in entries.items() if entry.serving}
-    frontends = {}
-    for key, entry in entries.items():
-        held = _held(maps, key, entry, vips.get, decaps.get, sources.ranges)
-        vip = encode.address_bytes(key.vip)
-        if not held.problem and vips[vip] != vip_value(vip in served):
-            held = held._replace(problem=f"the VIP entry of {key.vip} is wrong")
-        frontends[key] = held
-    return Contents(frontends, vips, decaps)
+class _Known(NamedTuple):
+    """A frontend as it was read before: its entry, a digest of all that this names, and what follows from it."""
+
+    raw: bytes
+    digest: int
+    held: Held
+    vip: bytes
+    decaps: dict[bytes, bytes]
 
 
-def read_one(maps: Maps, sources: SourceSets, key: FrontendKey) -> Held | None:
-    """One frontend, None if there is no entry. Raises ``TargetError``."""
-    raw = maps.frontends.get(encode.frontend_key(key))
-    if raw is None:
-        return None
-    return _held(maps, key, Entry.unpack(raw), maps.vips.get, maps.decaps.get, sources.verified)
+class Reader:
+    """Reads frontends, and looks into a block again only when something of it has changed."""
+
+    def __init__(self, maps: Maps, sources: SourceSets) -> None:
+        """``sources``: what the entries' sets of clients mean."""
+        self._maps = maps
+        self._sources = sources
+        self._digests = native.Digests(maps.rows.bytes, maps.backends.bytes, maps.backends.info.max_entries)
+        self._known: dict[FrontendKey, _Known] = {}
+
+    def close(self) -> None:
+        """Let go of the maps."""
+        self._digests.close()
+
+    def all(self) -> Contents:
+        """Everything. Raises ``TargetError``."""
+        self._sources.read()
+        vips, decaps = self._maps.vips.dump(), self._maps.decaps.dump()
+        entries = {encode.decode_frontend_key(key): value for key, value in self._maps.frontends.dump().items()}
+        self._known = {key: self._read(key, raw, self._sources.ranges) for key, raw in entries.items()}
+        served = {known.vip for known in self._known.values() if known.held.entry.serving}
+        frontends = {}
+        for key, known in self._known.items():
+            held = _checked(key, known, vips.get, decaps.get)
+            if not held.problem and vips[known.vip] != vip_value(known.vip in served):
+                held = held._replace(problem=f"the VIP entry of {key.vip} is wrong")
+            frontends[key] = held
+        return Contents(frontends, vips, decaps)
+
+    def one(self, key: FrontendKey) -> Held | None:
+        """One frontend, None if there is no entry. Raises ``TargetError``."""
+        raw = self._maps.frontends.get(encode.frontend_key(key))
+        if raw is None:
+            return None
+        known = self._known[key] = self._read(key, raw, self._sources.verified)
+        return _checked(key, known, self._maps.vips.get, self._maps.decaps.get)
+
+    def _read(self, key: FrontendKey, raw: bytes, ranges_of: _RangesOf) -> _Known:
+        before = self._known.get(key)
+        entry = before.held.entry if before and before.raw == raw else Entry.unpack(raw)
+        ranges = ranges_of(entry.sources) if entry.sources else None
+        digest = 0
+        if entry.members and blocks.fits(self._maps, entry):
+            digest = self._digests.of(entry.block, entry.length, entry.members)
+        if before and (before.raw, before.digest, before.held.ranges, before.held.problem) == (raw, digest, ranges, ""):
+            return before
+        held = Held(entry, *_read_block(self._maps, entry), ranges)
+        return _Known(raw, digest, held, encode.address_bytes(key.vip), encode.decap_entries(held.frontend(key)))
 
 
 def vip_value(serves: bool) -> bytes:
@@ -105,16 +141,16 @@ def backend_at(maps: Maps, number: int) -> tuple[Backend, IPAddress | None] | No
     return encode.decode_backend_entry(bytes(maps.backends.bytes[at : at + abi.BACKEND.size]))
 
 
-def _held(maps: Maps, key: FrontendKey, entry: Entry, vip: _Get, decap: _Get, ranges: _RangesOf) -> Held:
-    ids, problem = _read_block(maps, entry)
-    held = Held(entry, ids, problem, ranges(entry.sources) if entry.sources else None)
-    if not problem and vip(encode.address_bytes(key.vip)) is None:
-        problem = f"no VIP entry for {key.vip}"
-    if not problem:
-        wanted = encode.decap_entries(held.frontend(key))
-        if any(decap(raw) != value for raw, value in wanted.items()):
-            problem = "a decapsulation entry of a local backend is missing or wrong"
-    return held._replace(problem=problem)
+def _checked(key: FrontendKey, known: _Known, vip: _Get, decap: _Get) -> Held:
+    """With what other maps have to say of it."""
+    held = known.held
+    if held.problem:
+        return held
+    if vip(known.vip) is None:
+        return held._replace(problem=f"no VIP entry for {key.vip}")
+    if any(decap(raw) != value for raw, value in known.decaps.items()):
+        return held._replace(problem="a decapsulation entry of a local backend is missing or wrong")
+    return held
 
 
 def _read_block(maps: Maps, entry: Entry) -> tuple[Ids, str]:

@@ -3,6 +3,7 @@
  * The loops over the slots of rows, which take hundreds of microseconds here and tens of milliseconds in Python: see
  * datapath/native.py for what they are given, and maglev.py, rendezvous.py and rows.py for what they mean.
  */
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,4 +156,36 @@ int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count
 	for (uint32_t i = 0; i < count; i++)
 		differ |= (slots[i] ^ owners[i]) & LB_NOBODY;
 	return !differ;
+}
+
+static uint64_t mixed(uint64_t sum, const uint8_t *data, size_t words)
+{
+	for (size_t i = 0; i < words; i++) {
+		uint64_t word;
+
+		memcpy(&word, data + i * sizeof(word), sizeof(word));
+		sum = (sum ^ word) * 0x9e3779b97f4a7c15ULL;
+		sum ^= sum >> 32;
+	}
+	return sum;
+}
+
+/*
+ * A sum over the block at `block` (both in units of 4 bytes) and what user space wrote of the backends that it names. Two states
+ * that differ have the same one in 2^64; nobody is kept from making such by intent.
+ */
+uint64_t lr_digest(const uint32_t *rows, uint32_t block, uint32_t length, uint32_t members, const struct lb_backend *backends,
+		   uint32_t backend_count)
+{
+	uint64_t sum = mixed(length, (const uint8_t *)(rows + block), length / 2);
+
+	if (length % 2)
+		sum = (sum ^ rows[block + length - 1]) * 0xbf58476d1ce4e5b9ULL;
+	for (uint32_t i = 0; i < members; i++) {
+		uint32_t id = rows[block + i];
+
+		if (id < backend_count)
+			sum = mixed(sum, (const uint8_t *)&backends[id], offsetof(struct lb_backend, stamp) / sizeof(sum));
+	}
+	return sum;
 }

@@ -24,7 +24,7 @@ from datapath.decaps import Decaps
 from datapath.extents import Extents
 from datapath.limits import Limits
 from datapath.maps import Maps
-from datapath.readback import Contents, Held
+from datapath.readback import Contents, Held, Reader
 from datapath.rows import Row
 from datapath.sieve import Sieve
 from datapath.sources import SourceSets
@@ -41,11 +41,13 @@ class Tables:
         self._sieve = Sieve(maps.sieve)
         self.sources = SourceSets(maps.sources, rest=limits.rest)
         self._decaps = Decaps(maps.decaps, linger=limits.linger)
-        contents = readback.read(maps, self.sources)
+        self.reader = Reader(maps, self.sources)
+        contents = self.reader.all()
         words, numbers = len(maps.rows.words), maps.backends.info.max_entries
         self._blocks = Extents(words, rest=limits.rest)
         self._numbers = Extents(numbers, rest=limits.rest)
         self._rebuild(contents)
+        self._read: dict[FrontendKey, tuple[Held, Frontend]] = {}
 
     def _rebuild(self, contents: Contents) -> None:
         self.frontends = dict(contents.frontends)
@@ -68,12 +70,14 @@ class Tables:
     def close(self) -> None:
         """Let go of the maps."""
         self._sieve.close()
+        self.reader.close()
 
     def refresh(self) -> Contents:
         """Read everything back; where it differs from the index, believe the maps. Raises ``TargetError``."""
-        contents = readback.read(self.maps, self.sources)
+        contents = self.reader.all()
         if contents != Contents(self.frontends, self._vips, self._decaps.entries()):
             self._rebuild(contents)
+        self.frontends = dict(contents.frontends)  # the same, and the next comparison sees it at a glance
         self._sieve.mend()
         return contents
 
@@ -92,6 +96,14 @@ class Tables:
             self.maps.vips.remove(vip)
         self.sources.tend(math.inf)
         self.refresh()
+
+    def read(self) -> dict[FrontendKey, Frontend]:
+        """What they amount to, as they were read last. What stays the same stays the same object."""
+        before, self._read = self._read, {}
+        for key, held in self.frontends.items():
+            known = before.get(key)
+            self._read[key] = known if known and known[0] is held else (held, held.frontend(key))
+        return {key: frontend for key, (_, frontend) in self._read.items()}
 
     def backends_of(self, key: FrontendKey) -> tuple[Backend, ...]:
         """Backends of a frontend, terminating ones too; none if there is no such frontend."""
@@ -241,7 +253,7 @@ class Tables:
 
     def _current(self, key: FrontendKey) -> Held | None:
         """The frontend as it stands; if the index knew it otherwise, the index is made anew."""
-        held = readback.read_one(self.maps, self.sources, key)
+        held = self.reader.one(key)
         if held != self.frontends.get(key):
             self.refresh()
         return held

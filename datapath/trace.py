@@ -10,8 +10,8 @@ from announcer.model.net import IPAddress, IPNetwork, Protocol
 from datapath import packet, probe, readback
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
+from datapath.readback import Reader
 from datapath.rtnl import Link, Rtnl
-from datapath.sources import SourceSets
 
 
 class TraceRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ def pick(rtnl: Rtnl, request: TraceRequest, devices: list[Link]) -> Link:
     return next((device for device in devices if route and device.ifindex == route.ifindex), devices[0])
 
 
-def run(maps: Maps, sources: SourceSets, prog: int, rtnl: Rtnl, device: Link, request: TraceRequest) -> TraceResult:
+def run(maps: Maps, reader: Reader, prog: int, rtnl: Rtnl, device: Link, request: TraceRequest) -> TraceResult:
     """Follow one packet. Raises ``TargetError``."""
     source, dest = request.source, request.dest
     if source.version != dest.version:
@@ -78,7 +78,7 @@ def run(maps: Maps, sources: SourceSets, prog: int, rtnl: Rtnl, device: Link, re
     flow = packet.Flow(source, request.source_port, dest, request.dest_port, request.protocol)
     answer = probe.run(prog, device.ifindex, packet.build(flow, device.address))
     key = FrontendKey(dest, request.protocol, request.dest_port)
-    held = readback.read_one(maps, sources, key)
+    held = reader.one(key)
     backend = readback.backend_at(maps, answer.backend)
     leaves_by = rtnl.link(answer.ifindex) if answer.ifindex else None
     return TraceResult(

@@ -11,7 +11,7 @@ import pytest
 
 from announcer.model.lb import Backend
 from announcer.model.net import IPAddress, Protocol
-from datapath import abi, blocks, encode, flow, packet, probe, readback, shim
+from datapath import abi, blocks, encode, flow, packet, probe, shim
 from datapath.abi import PacketReason
 from datapath.hand import Datapath
 from tests.datapath.fixtures.family import SPORT, Family
@@ -103,7 +103,7 @@ def test_the_program_and_python_choose_the_same_backend(wire: Wire, version: int
     wanted = frontend(*backends, vip=family.vip, port=8443)
     done(program(wire.datapath, wanted))
     maps = wire.datapath._loaded.maps
-    held = readback.read_one(maps, wire.datapath._tables.sources, wanted.key)
+    held = wire.datapath._tables.reader.one(wanted.key)
     assert held is not None
     row = blocks.read_row(maps, held.entry)
     seen = set()

@@ -1,0 +1,106 @@
+"""A frontend is looked into again when, and only when, something of it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from datapath import abi, readback
+from datapath.hand import Datapath
+from datapath.maps import Maps
+from tests.datapath.node import LOCAL, REMOTE, Node, done, frontend, observe, program, proven
+
+pytestmark = pytest.mark.root
+
+WANTED = frontend(LOCAL, REMOTE)
+
+
+@pytest.fixture
+def datapath(node: Node) -> Datapath:
+    """It serves, and all of it was read twice."""
+    made = node.attached()
+    done(program(made, WANTED))
+    proven(made, WANTED)
+    for _ in range(2):
+        assert observe(made).damaged == {}
+    return made
+
+
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Filled with every block that is looked into."""
+    seen: list[object] = []
+    real = readback._read_block
+
+    def read(maps: Maps, entry: object) -> object:
+        seen.append(entry)
+        return real(maps, entry)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(readback, "_read_block", read)
+    return seen
+
+
+def flip(view: memoryview, at: int) -> None:
+    view[at] ^= 1
+
+
+DAMAGE: dict[str, Callable[[Datapath, int, int], None]] = {
+    "a slot": lambda d, block, _: flip(d._loaded.maps.rows.bytes, 4 * (block + 2) + 1234),
+    "the last slot": lambda d, block, _: flip(d._loaded.maps.rows.bytes, 4 * (block + 2) + 4095),
+    "a member": lambda d, block, _: flip(d._loaded.maps.rows.bytes, 4 * block),
+    "a backend's address": lambda d, _, number: flip(d._loaded.maps.backends.bytes, number * abi.BACKEND_BYTES + 15),
+    "a backend's port": lambda d, _, number: flip(d._loaded.maps.backends.bytes, number * abi.BACKEND_BYTES + 36),
+    "a backend's source": lambda d, _, number: flip(d._loaded.maps.backends.bytes, number * abi.BACKEND_BYTES + 31),
+    "the entry": lambda d, block, _: d._loaded.maps.frontends.put(*_without_transition(d, block)),
+    "the VIP": lambda d, *_: d._loaded.maps.vips.remove(next(iter(d._loaded.maps.vips.dump()))),
+    "a decapsulation entry": lambda d, *_: d._loaded.maps.decaps.remove(next(iter(d._loaded.maps.decaps.dump()))),
+}
+
+
+def _without_transition(datapath: Datapath, block: int) -> tuple[bytes, bytes]:
+    ((key, value),) = datapath._loaded.maps.frontends.dump().items()
+    return key, abi.FRONTEND.pack(block, 1, *abi.FRONTEND.unpack(value)[2:])
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_what_somebody_changes_is_seen_though_all_was_well_before(datapath: Datapath, what: str) -> None:
+    held = datapath._tables.frontends[WANTED.key]
+    remote = dict(held.ids)[REMOTE]
+    DAMAGE[what](datapath, held.entry.block, remote)
+    seen = observe(datapath)
+    assert seen.damaged or seen.frontends != {WANTED.key: WANTED}
+    done(program(datapath, WANTED))
+    proven(datapath, WANTED)
+    seen = observe(datapath)
+    assert (seen.damaged, seen.frontends) == ({}, {WANTED.key: WANTED})
+
+
+def test_nothing_is_looked_into_twice(datapath: Datapath, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = looks(monkeypatch)
+    before = observe(datapath).frontends
+    proven(datapath, WANTED)
+    after = observe(datapath).frontends
+    assert looked == []
+    assert after[WANTED.key] is before[WANTED.key]
+    done(program(datapath, frontend(LOCAL)))
+    assert observe(datapath).frontends == {WANTED.key: frontend(LOCAL)}
+    assert len(looked) == 1
+
+
+def test_the_next_hop_that_the_program_keeps_is_its_own_business(
+    datapath: Datapath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = looks(monkeypatch)
+    number = dict(datapath._tables.frontends[WANTED.key].ids)[REMOTE]
+    for at in range(abi.BACKEND.size, abi.BACKEND_BYTES):
+        flip(datapath._loaded.maps.backends.bytes, number * abi.BACKEND_BYTES + at)
+    assert observe(datapath).damaged == {}
+    assert looked == []
+
+
+def test_a_route_that_changes_is_seen_though_the_maps_are_as_they_were(node: Node, datapath: Datapath) -> None:
+    assert observe(datapath).damaged == {}
+    node.ip("route add 10.244.2.0/24 dev pod")
+    assert WANTED.key in observe(datapath).damaged
+    node.ip("route del 10.244.2.0/24 dev pod")
+    assert observe(datapath).damaged == {}

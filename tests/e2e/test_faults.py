@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -92,22 +91,18 @@ def _rss(pid: int) -> int:
 
 
 def test_churn_of_endpoints_does_not_reach_the_routers(running: Cluster) -> None:
-    """Fault 21, in small: a backend comes and goes as fast as files can be written, for three seconds."""
+    """Fault 21, in small: a backend comes and goes as fast as files can be written."""
     agent = running.agents[0]
     running.await_serving(4)
     before = _rss(agent.pid)
     # What is on its way to a backend that one node has dropped and another not yet is lost, so answers are not judged.
     with RouteJournal(running.lab.router) as journal, Oracle(running.lab, VIP) as oracle:
-        end = time.monotonic() + 3.0
-        edits = 0
-        while time.monotonic() < end:
-            running.set_ready(lambda address, odd=edits % 2: not (odd and address == "10.244.1.11"))  # type: ignore[misc]
-            edits += 1
+        for odd in [False, True] * 100:
+            running.set_ready(lambda address, odd=odd: not (odd and address == "10.244.1.11"))  # type: ignore[misc]
         running.set_ready(lambda address: True)
         running.await_serving(4)
         assert journal.changes(f"{VIP}/32") == []
         assert oracle.stop().without_route == 0
-    assert edits > 50
     assert _rss(agent.pid) - before < 40_000
 
 

@@ -78,6 +78,7 @@ class SettingFlag(IntFlag):
     """``flags`` of ``struct lb_settings``."""
 
     ECHO = 1
+    STACKED = 2
 
 
 #: Addresses and ports are kept as the bytes of network order (``16s``, ``2s``), all else is in host order.
@@ -100,6 +101,7 @@ FRAGMENT_KEY = struct.Struct("=16s16s4sB3x")
 FRAGMENT = struct.Struct("=2s2s")
 VLAN_KEY = struct.Struct("=IHH")
 VLAN = struct.Struct("=I")
+VLAN_WAY = struct.Struct("=I4s4s")
 SETTINGS = struct.Struct("=II")
 PROBE = struct.Struct("=IIII")
 
@@ -138,6 +140,7 @@ _SIZES = {
     "lb_fragment": FRAGMENT.size,
     "lb_vlan_key": VLAN_KEY.size,
     "lb_vlan": VLAN.size,
+    "lb_vlan_way": VLAN_WAY.size,
     "lb_settings": SETTINGS.size,
     "lb_probe": PROBE.size,
 }
@@ -158,6 +161,7 @@ _OFFSETS = {
     "lb_fragment_key": (0, 16, 32, 36),
     "lb_fragment": (0, 2),
     "lb_vlan_key": (0, 4),
+    "lb_vlan_way": (0, 4, 8),
     "lb_settings": (0,),
     "lb_probe": (0, 4, 8, 12),
 }

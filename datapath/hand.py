@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,9 +38,10 @@ from datapath.links import Links
 from datapath.neigh import Nexthops, skip_failed_hops
 from datapath.netdev import Netdev
 from datapath.notices import Notices
-from datapath.proof import Prover
+from datapath.proof import Arrival, Prover
 from datapath.rtnl import Link, Rtnl
 from datapath.settle import EGRESS, INGRESS
+from datapath.stacked import Stacked
 from datapath.tables import Tables
 from datapath.tc import Tc
 from datapath.trace import TraceRequest, TraceResult
@@ -104,7 +105,7 @@ class Datapath:
                 self._folder.links, self._loaded.programs, self._rtnl, None if self._use_tcx() else self._tc
             )
             undo.callback(self._links.close)
-            self._loaded.maps.settings.put(bytes(4), abi.SETTINGS.pack(self._settings, 0))
+            self._stacked = Stacked(self._loaded.maps, self._rtnl, self._notices, self._settings)
             self._guards = Guards(self._loaded.maps.guards, self._loaded.maps.sieve)
             self._tables = Tables(self._loaded.maps, self._limits)
             undo.callback(self._tables.close)
@@ -137,6 +138,7 @@ class Datapath:
         """Read everything back from the kernel. Slots in transition that no flow needs any more become steady."""
         self._toward = tuple(toward)
         try:
+            self._stacked.follow()
             contents = self._tables.refresh()
             self._tables.tend(self._clock())
             self._transitions.tend(self._clock())
@@ -154,14 +156,25 @@ class Datapath:
 
     def _devices(self) -> Iterator[DeviceObserved]:
         missing = self._loaded.missing_pins()
-        for name, (ifindex, needed) in self._detector.wanted(self._toward).items():
-            device = msgspec.structs.replace(self._links.observe(ifindex, name), needed=needed)
-            if device.attached and missing:
+        seen = {
+            ifindex: msgspec.structs.replace(self._links.observe(ifindex, name), needed=needed)
+            for name, (ifindex, needed) in self._detector.wanted(self._toward).items()
+        }
+        for device in seen.values():
+            blind = self._blind(device, seen)
+            if device.attached and blind:
+                yield msgspec.structs.replace(device, attached=False, problem=blind)
+            elif device.attached and missing:
                 # It works, but would not outlive this process: not what "attached" promises.
                 problem = f"pins are gone: {missing[0]}"
                 yield msgspec.structs.replace(device, attached=False, unpinned=True, problem=problem)
             else:
                 yield device
+
+    def _blind(self, device: DeviceObserved, seen: Mapping[int, DeviceObserved]) -> str:
+        """A VLAN device's packets meet the program of the device below first: can it see whose they are?"""
+        below = [seen[arrival.below] for arrival in self._stacked.tagged(device.ifindex) if arrival.below in seen]
+        return next(filter(None, (self._stacked.blind(each.ifindex) for each in below if each.attached)), "")
 
     # --- apply ----------------------------------------------------------------------------------------------------
 
@@ -191,6 +204,7 @@ class Datapath:
         self._toward = step.toward
         self._folder.restore()
         self._loaded.restore_pins()
+        self._stacked.follow()
         found = self._detector.wanted(self._toward)
         if not found:
             raise TargetError("attach", detail="no ingress device: no default route and no route to a peer")
@@ -200,6 +214,9 @@ class Datapath:
                 self._links.attach(ifindex)
             except TargetError as error:
                 failed.append((name, error))
+        seen = {ifindex: self._links.observe(ifindex, name) for name, (ifindex, _) in found.items()}
+        blind = ((device.name, self._blind(device, seen)) for device in seen.values())
+        failed += [(name, TargetError("see VLAN tags", detail=why)) for name, why in blind if why]
         if failed:
             detail = "; ".join(f"{name}: {error}" for name, error in failed)
             raise TargetError("attach", detail=detail, retry=any(error.retry for _, error in failed))
@@ -240,7 +257,8 @@ class Datapath:
                 continue
             if not device.attached or link is None:
                 return f"{device.name}: {device.problem or 'no such device'}"
-            attached.append(link)
+            attached.append(Arrival(link))
+            attached += [Arrival(below, tags) for below, tags in self._below(device)]
         if not attached:
             return "no ingress device"
         prover = Prover(
@@ -259,6 +277,13 @@ class Datapath:
             if problem:
                 return problem
         return ""
+
+    def _below(self, device: DeviceObserved) -> Iterator[tuple[Link, tuple[int, ...]]]:
+        """The devices with our program by which frames for a VLAN device come in, and the tags that these have."""
+        for arrival in self._stacked.tagged(device.ifindex):
+            link = self._rtnl.link(arrival.below)
+            if link is not None and link.xdp_prog == self._loaded.programs[INGRESS].id:
+                yield link, tuple(filter(None, arrival.tags))
 
     def _unroutable(self, frontend: Frontend) -> str:
         """A translated packet is handed to the stack: would that bring it to the backend, or back to the router?"""

@@ -82,4 +82,4 @@ _FIELDS = {
     "lb_vlans": "vlans",
 }
 #: Those that are as large as the programs declare them.
-_FIXED = ("lb_sieve", "lb_settings", "lb_scratch", "lb_stats")
+_FIXED = ("lb_sieve", "lb_vlan_ways", "lb_settings", "lb_scratch", "lb_stats")

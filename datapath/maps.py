@@ -113,6 +113,7 @@ class Maps(NamedTuple):
     replies_udp: HashMap
     fragments: HashMap
     vlans: HashMap
+    vlan_ways: HashMap
     settings: HashMap
     scratch: HashMap
     stats: StatsMap
@@ -136,6 +137,7 @@ class Maps(NamedTuple):
             replies_udp=HashMap("lb_replies_udp", fds["lb_replies_udp"]),
             fragments=HashMap("lb_fragments", fds["lb_fragments"]),
             vlans=HashMap("lb_vlans", fds["lb_vlans"]),
+            vlan_ways=HashMap("lb_vlan_ways", fds["lb_vlan_ways"]),
             settings=HashMap("lb_settings", fds["lb_settings"]),
             scratch=HashMap("lb_scratch", fds["lb_scratch"]),
             stats=StatsMap("lb_stats", fds["lb_stats"]),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from announcer.model.net import IPAddress, Protocol
 
 _ETHERNET, _IPV4, _IPV6 = 14, 20, 40
+_TAG, _TAG_KINDS = 4, (b"\x81\x00", b"\x88\xa8")
 _IPIP, _TCP, _UDP, _IP6IP6, _SCTP = 4, 6, 17, 41, 132
 _SYN, _WINDOW = 0x02, 64240
 _INIT = 1
@@ -73,8 +75,12 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def build(flow: Flow, to: bytes) -> bytes:
-    """A frame for the link-layer address ``to``: a TCP SYN, an empty UDP datagram, or an SCTP INIT."""
+def build(flow: Flow, to: bytes, tags: Sequence[int] = ()) -> bytes:
+    """A frame for the link-layer address ``to``: a TCP SYN, an empty UDP datagram, or an SCTP INIT.
+
+    ``tags``: VLAN ids (802.1Q), outer one first.
+    """
+    link = to + _FROM + b"".join(_TAG_KINDS[0] + struct.pack("!H", tag) for tag in tags)
     ports = struct.pack("!HH", flow.source_port, flow.dest_port)
     match flow.protocol:
         case Protocol.TCP:
@@ -89,15 +95,17 @@ def build(flow: Flow, to: bytes) -> bytes:
     source, dest = flow.source.packed, flow.dest.packed
     if flow.dest.version == 6:
         header = struct.pack("!IHBB", 6 << 28, len(transport), flow.protocol.number, _TTL) + source + dest
-        return to + _FROM + b"\x86\xdd" + header + bytes(transport)
+        return link + b"\x86\xdd" + header + bytes(transport)
     fixed = struct.pack("!BBHHHBBH", 0x45, 0, _IPV4 + len(transport), 0, 0x4000, _TTL, flow.protocol.number, 0)
     packed = bytearray(fixed + source + dest)
     struct.pack_into("!H", packed, 10, checksum(bytes(packed)))
-    return to + _FROM + b"\x08\x00" + bytes(packed) + bytes(transport)
+    return link + b"\x08\x00" + bytes(packed) + bytes(transport)
 
 
 def parse(frame: bytes) -> Parsed | None:
     """Take apart what :func:`build` made and the program rewrote; None if it is nothing of the kind."""
+    while frame[12:14] in _TAG_KINDS:
+        frame = frame[:12] + frame[12 + _TAG :]
     at, outer, sound = _ETHERNET, None, True
     header = _header(frame, at)
     if header is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from announcer.model.lb import Backend, Frontend, FrontendKey
 from datapath import abi, aim, blocks, encode, packet, probe
@@ -21,8 +22,19 @@ _MAX_AIMED = 64
 _REMOTE = {PacketReason.REMOTE_TX: Verdict.TX, PacketReason.REMOTE_REDIRECT: Verdict.REDIRECT}
 
 
+class Arrival(NamedTuple):
+    """How packets come in: by a device, with these VLAN ids (outer one first) in front of them."""
+
+    device: Link
+    tags: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        """``eth0``, ``eth0 with tag 100``."""
+        return self.device.name + (f" with tag {'.'.join(map(str, self.tags))}" if self.tags else "")
+
+
 class Prover:
-    """Proves frontends on the given devices.
+    """Proves frontends for packets that come in so.
 
     ``unresolved`` is told of backends whose next hop is not known yet. ``takes_redirects`` says whether a device
     (ifindex) can send what native XDP redirects to it; the generic hook can redirect to any.
@@ -33,7 +45,7 @@ class Prover:
         maps: Maps,
         reader: Reader,
         prog: int,
-        devices: Sequence[Link],
+        arrivals: Sequence[Arrival],
         *,
         unresolved: Callable[[Backend], None],
         takes_redirects: Callable[[int], bool],
@@ -41,7 +53,7 @@ class Prover:
         self._maps = maps
         self._reader = reader
         self._prog = prog
-        self._devices = devices
+        self._arrivals = arrivals
         self._unresolved = unresolved
         self._takes_redirects = takes_redirects
 
@@ -52,50 +64,52 @@ class Prover:
             return f"{frontend.key}: no entry"
         if held.problem or held.frontend(frontend.key) != frontend:
             return f"{frontend.key}: {held.problem or 'the entry has other backends'}"
-        for device in self._devices:
-            for wrong in self._probe(frontend.key, held, device):
-                return f"{frontend.key} on {device.name}: {wrong}"
+        for arrival in self._arrivals:
+            for wrong in self._probe(frontend.key, held, arrival):
+                return f"{frontend.key} on {arrival}: {wrong}"
         return ""
 
-    def _probe(self, key: FrontendKey, held: Held, device: Link) -> Iterator[str]:
-        yield from self._probe_outsider(key, held, device)
+    def _probe(self, key: FrontendKey, held: Held, arrival: Arrival) -> Iterator[str]:
+        yield from self._probe_outsider(key, held, arrival)
         if not held.entry.serving:
             for sent in islice(aim.flows(key, held.ranges, affinity=False), 1):
-                answer = self._run(sent, device)
+                answer = self._run(sent, arrival)
                 if (answer.verdict, answer.reason) != (Verdict.DROP, PacketReason.NO_BACKEND):
                     yield f"a packet without a backend ended as {answer.reason}"
             return
         aimed = list(self._aimed(key, held))
         if not aimed:
-            yield from self._probe_unaimed(key, held, device)
+            yield from self._probe_unaimed(key, held, arrival)
         for sent, backend, number in aimed:
-            answer = self._run(sent, device)
+            answer = self._run(sent, arrival)
             if answer.backend != number:
                 yield f"a packet for backend {backend.address}:{backend.port} went to another (id {answer.backend})"
             yield from self._judge(sent, backend, answer)
-            if answer.verdict is Verdict.REDIRECT and device.native and not self._takes_redirects(answer.ifindex):
+            by_driver = answer.verdict is Verdict.REDIRECT and arrival.device.native
+            if by_driver and not self._takes_redirects(answer.ifindex):
                 yield f"device {answer.ifindex} towards backend {backend.address} takes no packets from native XDP"
 
-    def _probe_outsider(self, key: FrontendKey, held: Held, device: Link) -> Iterator[str]:
+    def _probe_outsider(self, key: FrontendKey, held: Held, arrival: Arrival) -> Iterator[str]:
         client = None if held.ranges is None else aim.outsider(key.vip.version, held.ranges)
         if client is None:
             return
-        answer = self._run(Flow(client, 1024, key.vip, key.port, key.protocol), device)
+        answer = self._run(Flow(client, 1024, key.vip, key.port, key.protocol), arrival)
         if (answer.verdict, answer.reason) != (Verdict.DROP, PacketReason.SOURCE_NOT_ALLOWED):
             yield f"a packet from {client}, which is outside of the source ranges, ended as {answer.reason}"
 
-    def _probe_unaimed(self, key: FrontendKey, held: Held, device: Link) -> Iterator[str]:
+    def _probe_unaimed(self, key: FrontendKey, held: Held, arrival: Arrival) -> Iterator[str]:
         """The clients that are let in are so few that none of their flows is free: any backend is right then."""
         backends = {number: backend for backend, number in held.ids}
         for sent in islice(aim.flows(key, held.ranges, affinity=False), 1):
-            answer = self._run(sent, device)
+            answer = self._run(sent, arrival)
             if answer.backend in backends:
                 yield from self._judge(sent, backends[answer.backend], answer)
             else:
                 yield f"a packet for any backend went to another (id {answer.backend})"
 
-    def _run(self, sent: Flow, device: Link) -> probe.Answer:
-        return probe.run(self._prog, device.ifindex, packet.build(sent, device.address))
+    def _run(self, sent: Flow, arrival: Arrival) -> probe.Answer:
+        frame = packet.build(sent, arrival.device.address, arrival.tags)
+        return probe.run(self._prog, arrival.device.ifindex, frame)
 
     def _aimed(self, key: FrontendKey, held: Held) -> Iterator[tuple[Flow, Backend, int]]:
         """A flow for each backend that serves."""

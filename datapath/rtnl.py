@@ -15,6 +15,7 @@ import itertools
 import socket
 import struct
 import sys
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ _NDMSG = struct.Struct("=BBHiHBB")
 _NDA_DST, _NDA_PROTOCOL, _NDA_FLAGS_EXT = 1, 12, 15
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_EXT_MASK, _IFLA_XDP = 1, 3, 18, 29, 43
+_IFLA_LINK, _IFLA_MASTER, _IFLA_LINK_NETNSID = 5, 10, 37
+_IFLA_INFO_DATA, _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 2, 1, 5
 _IFLA_XDP_ATTACHED, _IFLA_XDP_PROG_ID, _IFLA_INFO_KIND, _IFLA_INFO_SLAVE_KIND = 2, 4, 1, 4
 _SKIP_STATS = struct.pack("=I", 1 << 3)  # RTEXT_FILTER_SKIP_STATS
 _ARPHRD_ETHER = 1
@@ -71,6 +74,19 @@ class Link(NamedTuple):
     def native(self) -> bool:
         """True if its program runs in the driver."""
         return self.xdp_mode == 1
+
+
+class Vlan(NamedTuple):
+    """A VLAN device. ``below``: ifindex of the device that carries its frames; ``kind``: ETH_P_8021Q or ETH_P_8021AD.
+
+    ``port_of``: the kind of the device above it.
+    """
+
+    ifindex: int
+    below: int
+    number: int
+    kind: int
+    port_of: str = ""
 
 
 class Neighbours(NamedTuple):
@@ -157,6 +173,44 @@ class Rtnl:
             port_of=_text(info.get(_IFLA_INFO_SLAVE_KIND, b"")),
             ethernet=_IFINFOMSG.unpack_from(data, HEADER.size)[1] == _ARPHRD_ETHER,
         )
+
+    def vlans(self) -> list[Vlan]:
+        """All VLAN devices whose device below is in this network namespace."""
+        found = []
+        for ifindex, link, info in self._links(attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"vlan"))):
+            data = attributes(info.get(_IFLA_INFO_DATA, b""))
+            if _text(info.get(_IFLA_INFO_KIND, b"")) == "vlan" and _IFLA_LINK_NETNSID not in link:
+                found.append(
+                    Vlan(
+                        ifindex,
+                        below=int.from_bytes(link.get(_IFLA_LINK, b""), sys.byteorder),
+                        number=int.from_bytes(data.get(_IFLA_VLAN_ID, b""), sys.byteorder),
+                        kind=int.from_bytes(data.get(_IFLA_VLAN_PROTOCOL, b""), "big"),
+                        port_of=_text(info.get(_IFLA_INFO_SLAVE_KIND, b"")),
+                    )
+                )
+        return found
+
+    def bond_ports(self) -> dict[int, int]:
+        """The ports of all bonds, and the bond of each."""
+        found = {}
+        bonds = list(self._links(attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bond"))))
+        for bond, _, info in bonds:
+            if _text(info.get(_IFLA_INFO_KIND, b"")) == "bond":
+                for port, link, _ in self._links(attribute(_IFLA_MASTER, struct.pack("=I", bond))):
+                    if int.from_bytes(link.get(_IFLA_MASTER, b""), sys.byteorder) == bond:
+                        found[port] = bond
+        return found
+
+    def _links(self, only: bytes) -> Iterator[tuple[int, dict[int, bytes], dict[int, bytes]]]:
+        """Index, attributes and IFLA_LINKINFO of the devices that match ``only``.
+
+        The kernel leaves out what does not; but one that does not know the kind of device leaves out nothing.
+        """
+        body = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute(_IFLA_EXT_MASK, _SKIP_STATS) + only
+        for data in self._netlink.talk(_NEWLINK_GET, REQUEST | DUMP, body, "link dump"):
+            link = attributes(data, HEADER.size + _IFINFOMSG.size)
+            yield _IFINFOMSG.unpack_from(data, HEADER.size)[2], link, attributes(link.get(_IFLA_LINKINFO, b""))
 
     def neighbours(self) -> Neighbours:
         """The neighbours that somebody looks after."""

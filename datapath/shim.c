@@ -101,6 +101,7 @@ const char *lk_abi(void)
 	     AT(lb_fragment_key, id_be), AT(lb_fragment_key, protocol));
 	LINE("offsets lb_fragment %zu %zu\n", AT(lb_fragment, source_be), AT(lb_fragment, dest_be));
 	LINE("offsets lb_vlan_key %zu %zu\n", AT(lb_vlan_key, ifindex), AT(lb_vlan_key, vlan));
+	LINE("offsets lb_vlan_way %zu %zu %zu\n", AT(lb_vlan_way, ifindex), AT(lb_vlan_way, kind_be), AT(lb_vlan_way, tci_be));
 	LINE("offsets lb_settings %zu\n", AT(lb_settings, flags));
 	LINE("offsets lb_probe %zu %zu %zu %zu\n", AT(lb_probe, magic), AT(lb_probe, reason), AT(lb_probe, backend),
 	     AT(lb_probe, ifindex));
@@ -224,7 +225,7 @@ int lk_map_info(int fd, struct lk_map_info *info)
 }
 
 struct lk_prog_info {
-	__u32 id, type, map_count;
+	__u32 id, type, map_count, verified;
 	__u8 tag[8];
 	__u32 maps[32];
 };
@@ -241,6 +242,7 @@ int lk_prog_info(int fd, struct lk_prog_info *info)
 	info->id = prog.id;
 	info->type = prog.type;
 	info->map_count = prog.nr_map_ids;
+	info->verified = prog.verified_insns;
 	memcpy(info->tag, prog.tag, sizeof(info->tag));
 	return 0;
 }

@@ -34,7 +34,7 @@ int lk_mount(const char *path);
 int lk_pin(int fd, const char *path);
 int lk_get(const char *path);
 int lk_map_info(int fd, struct lk_map_info *info);
-struct lk_prog_info { uint32_t id, type, map_count; uint8_t tag[8]; uint32_t maps[32]; };
+struct lk_prog_info { uint32_t id, type, map_count, verified; uint8_t tag[8]; uint32_t maps[32]; };
 int lk_prog_info(int fd, struct lk_prog_info *info);
 struct lk_link_info { uint32_t id, type, prog_id, ifindex; };
 int lk_link_info(int fd, struct lk_link_info *info);
@@ -68,11 +68,15 @@ class MapInfo(NamedTuple):
 
 
 class ProgInfo(NamedTuple):
-    """``struct bpf_prog_info``: ``tag`` is the kernel's digest of the instructions, ``maps`` the ids that it uses."""
+    """``struct bpf_prog_info``: ``tag`` is the kernel's digest of the instructions, ``maps`` the ids that it uses.
+
+    ``verified``: how many instructions the verifier went through, of a million that it allows.
+    """
 
     id: int
     tag: bytes
     maps: frozenset[int]
+    verified: int
 
 
 class LinkInfo(NamedTuple):
@@ -184,7 +188,7 @@ def prog_info(fd: int) -> ProgInfo:
     """Identity of a program in the kernel."""
     info: Any = _ffi.new("struct lk_prog_info *")
     _checked(_lib().lk_prog_info(fd, info), "bpf_obj_get_info_by_fd (program)")
-    return ProgInfo(info.id, bytes(info.tag), frozenset(info.maps[i] for i in range(info.map_count)))
+    return ProgInfo(info.id, bytes(info.tag), frozenset(info.maps[i] for i in range(info.map_count)), info.verified)
 
 
 def link_info(fd: int) -> LinkInfo:

@@ -51,6 +51,7 @@ static __always_inline __u32 xdp_total(struct xdp_md *ctx)
 #include "lb_reply.h"
 #include "lb_sieve.h"
 #include "lb_source.h"
+#include "lb_stacked.h"
 
 /* bpf_fib_lookup is for GPL programs; this folder may be used under either licence. */
 char _license[] SEC("license") = "GPL";
@@ -138,19 +139,6 @@ static __always_inline enum lb_reason deliver(struct xdp_md *ctx, struct packet 
 	if (!answer->magic && !lb_remember_reply(ctx, p, &to))
 		return LB_no_reply_entry;
 	return translate(ctx, p, &to) ? LB_local : LB_truncated;
-}
-
-/* The device by which the kernel sees the packet: with a tag (other than that of priority alone) a VLAN device. 0 if there
- * is none, and then nothing in it is for this host. */
-static __always_inline __u32 device_of(struct xdp_md *ctx, const struct packet *p)
-{
-	struct lb_vlan_key key = { .ifindex = ingress_device(ctx), .vlan = { p->vlan[0], p->vlan[1] } };
-	const struct lb_vlan *vlan;
-
-	if (!p->vlan[0] && !p->vlan[1])
-		return key.ifindex;
-	vlan = bpf_map_lookup_elem(&lb_vlans, &key);
-	return vlan ? vlan->ifindex : 0;
 }
 
 static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)

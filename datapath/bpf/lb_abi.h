@@ -234,7 +234,8 @@ struct lb_fragment {
 	__u16 dest_be;
 };
 
-/* VLAN devices on top of ours: by which of them the kernel would see a tagged frame. Ids, outer one first; 0: no tag. */
+/* By which device on top of this one the kernel would see a frame. Ids, outer one first; 0: no tag, which on the port of a
+ * bond leads to the bond. */
 struct lb_vlan_key {
 	__u32 ifindex;
 	__u16 vlan[2];
@@ -244,8 +245,17 @@ struct lb_vlan {
 	__u32 ifindex;
 };
 
-/* Switches, written by user space. */
+/* What a VLAN device (the key is its index) does to a frame that it sends: the device below it that is none, and the tags,
+ * outer one first. `kind_be`: 802.1Q or 802.1ad, 0: there is no second tag. */
+struct lb_vlan_way {
+	__u32 ifindex;
+	__u16 kind_be[2];
+	__u16 tci_be[2];
+};
+
+/* Switches, written by user space. `STACKED`: lb_vlans or lb_vlan_ways holds anything, so untagged packets have to look. */
 #define LB_SETTING_ECHO 1
+#define LB_SETTING_STACKED 2
 
 struct lb_settings {
 	__u32 flags;
@@ -283,6 +293,7 @@ struct lb_probe {
 	X(lb_fragment, 4)                                                                                              \
 	X(lb_vlan_key, 8)                                                                                              \
 	X(lb_vlan, 4)                                                                                                  \
+	X(lb_vlan_way, 12)                                                                                             \
 	X(lb_settings, 8)                                                                                              \
 	X(lb_probe, 16)
 

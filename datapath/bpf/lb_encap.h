@@ -7,6 +7,7 @@
 #include "lb_icmp.h"
 #include "lb_maps.h"
 #include "lb_packet.h"
+#include "lb_stacked.h"
 
 #define OUTER_TTL 64
 
@@ -174,8 +175,8 @@ static __always_inline enum lb_reason encapsulate(struct xdp_md *ctx, const stru
 		return lb_mtu_answer(ctx, p, hop.mtu - overhead);
 	*ifindex = hop.ifindex;
 
-	/* Tags stay if it leaves by the network that it came from; another device adds its own. */
-	l3 = hop.ifindex == p->device ? p->l3 : sizeof(struct ethhdr);
+	/* Tags stay if it leaves by the network that it came from; another device has its own. */
+	l3 = hop.ifindex == p->device ? p->l3 : put_tags(&link, p->family, ifindex);
 	if (!decrement_ttl(ctx, p))
 		return LB_truncated;
 	if (bpf_xdp_adjust_head(ctx, (int)p->l3 - (int)l3 - (int)overhead))
@@ -185,7 +186,8 @@ static __always_inline enum lb_reason encapsulate(struct xdp_md *ctx, const stru
 	if (!put_link_header(ctx, p, &link, l3) ||
 	    !(p->family == AF_INET ? push_ipv4(ctx, p, backend, l3) : push_ipv6(ctx, p, backend, l3)))
 		return LB_truncated;
-	return hop.ifindex == p->device ? LB_remote_tx : LB_remote_redirect;
+	/* Also with another tag than it came with, if the wire is the same. */
+	return *ifindex == p->device ? LB_remote_tx : LB_remote_redirect;
 }
 
 #endif

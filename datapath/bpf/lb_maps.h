@@ -55,6 +55,7 @@ LB_MAP(lb_replies_udp, LRU_HASH, 0, 65536, struct lb_reply_key, struct lb_reply)
 
 LB_MAP(lb_fragments, LRU_HASH, 0, 8192, struct lb_fragment_key, struct lb_fragment);
 LB_MAP(lb_vlans, HASH, 0, 4096, struct lb_vlan_key, struct lb_vlan);
+LB_MAP(lb_vlan_ways, HASH, 0, 4096, __u32, struct lb_vlan_way);
 LB_MAP(lb_settings, ARRAY, 0, 1, __u32, struct lb_settings);
 LB_MAP(lb_stats, PERCPU_ARRAY, 0, LB_REASON_MAX, __u32, __u64);
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address
 
 import msgspec
@@ -33,6 +33,9 @@ TIMEOUT = 10.0
 class Cluster:
     """``datapaths[i]`` is the one of node i (0 or 1); call it inside ``at(i)``."""
 
+    #: As ``--devices`` lists them; None: by routes.
+    devices: Sequence[str] | None = None
+
     def __init__(self, names: Names, tcx: bool | None = None, limits: Limits = LIMITS) -> None:
         """``tcx``, ``limits`` as in ``Datapath``."""
         self.names = names
@@ -44,8 +47,10 @@ class Cluster:
         self.datapaths: list[Datapath] = []
         self._cleanup = contextlib.ExitStack()
         self._pass = pass_program(names.folder)
-        ip(self.router, ["link add br0 type bridge", "addr add 192.168.1.11/24 dev br0", "link set br0 up"])
+        ip(self.router, ["link add br0 type bridge", "link set br0 up"])
+        self._gateway()
         for i in range(2):
+            self._uplink(i)
             self._node(i)
         for i in range(2):
             ip(self.nodes[i], [f"route add 10.244.{2 - i}.0/24 via 192.168.1.2{2 - i}"])
@@ -62,13 +67,28 @@ class Cluster:
         ip(self.client, ["route add default via 198.51.100.1"])
         run("ethtool", "-K", "eth0", "tx", "off", "tso", "off", netns=self.client)
 
-    def _node(self, i: int) -> None:
-        node, pod, end = self.nodes[i], self.pods[i], f"e{i}"
-        ip(node, [f"link add eth0 mtu 1600 type veth peer name {end} mtu 1600 netns {self.router}"])
+    def _gateway(self) -> None:
+        """The router's address towards the nodes."""
+        ip(self.router, ["addr add 192.168.1.11/24 dev br0"])
+
+    def _uplink(self, i: int) -> None:
+        """How node i is connected to the router."""
+        self._cable(i, "eth0", f"e{i}")
+        self._address(i, "eth0")
+
+    def _address(self, i: int, device: str) -> None:
+        ip(self.nodes[i], [f"addr add 192.168.1.2{i + 1}/24 dev {device}", f"link set {device} up"])
+        ip(self.nodes[i], ["route add default via 192.168.1.11"])
+
+    def _cable(self, i: int, device: str, end: str) -> None:
+        """Between node i and the bridge of the router."""
+        ip(self.nodes[i], [f"link add {device} mtu 1600 type veth peer name {end} mtu 1600 netns {self.router}"])
         ip(self.router, [f"link set {end} master br0 up"])
         # A veth takes what its peer's XDP program sends back (XDP_TX) only if it runs an XDP program itself.
         run("ip", "link", "set", end, "xdpdrv", "obj", str(self._pass), "sec", "xdp", netns=self.router)
-        ip(node, [f"addr add 192.168.1.2{i + 1}/24 dev eth0", "link set eth0 up", "route add default via 192.168.1.11"])
+
+    def _node(self, i: int) -> None:
+        node, pod = self.nodes[i], self.pods[i]
         ip(pod, [f"link add eth0 type veth peer name pod netns {node}"])
         ip(node, [f"addr add 10.244.{i + 1}.1/24 dev pod", "link set pod up"])
         ip(
@@ -85,7 +105,8 @@ class Cluster:
     def agent(self, i: int) -> Datapath:
         """A datapath of node i, open and attached; closed at the end of the test."""
         with self.at(i):
-            made = Datapath(bpffs=self.names.folder / f"bpf{i}", limits=self._limits, tcx=self._tcx)
+            bpffs = self.names.folder / f"bpf{i}"
+            made = Datapath(bpffs=bpffs, limits=self._limits, tcx=self._tcx, devices=self.devices)
             made.open()
             self._cleanup.callback(made.close)
             done(made.apply(AttachDevices(lane="devices")))

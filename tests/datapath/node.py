@@ -53,14 +53,14 @@ DEADLINE = 10.0
 T = TypeVar("T")
 
 
-def eventually(what: Callable[[], T], why: str = "") -> T:
-    """The first true value of ``what``, asked again and again until the deadline."""
-    end = time.monotonic() + DEADLINE
+def eventually(what: Callable[[], T], why: str = "", within: float = DEADLINE) -> T:
+    """The first true value of ``what``, asked again and again until the deadline (seconds)."""
+    end = time.monotonic() + within
     while True:
         value = what()
         if value:
             return value
-        assert time.monotonic() < end, f"not within {DEADLINE} s: {why or what}"
+        assert time.monotonic() < end, f"not within {within} s: {why or what}"
         time.sleep(0.01)
 
 

@@ -6,7 +6,8 @@ series=$1 results=$2
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run
 cd "$(dirname "$0")/../.."
 
-# What is asked of the kernel: each entry of the packet tables, real traffic, attachment, managed neighbours.
+# What is asked of the kernel: each entry of the packet tables, real traffic, attachment, managed neighbours; and the devices
+# for which the running kernel has no drivers.
 tests=(
     tests/datapath/test_fixtures.py
     tests/datapath/test_transition.py
@@ -16,6 +17,7 @@ tests=(
     tests/datapath/test_conditions.py
     tests/datapath/test_sources.py
     tests/datapath/test_traffic.py
+    tests/kernels/stacked.py
 )
 # 65,536 packets that say nothing of the kernel; programs that are compiled only to be wrong or refused; a second Python;
 # traffic in every variant: it goes both ways, also with generic XDP, and by a filter where there is no tcx ("native"
@@ -35,6 +37,7 @@ run() {
     [[ $(uname -r) == "$series".* ]] || { echo "this is $(uname -r), not $series"; return 1; }
     mkdir -p /run/netns
     ip link set lo up
+    .venv/bin/python -m tests.kernels.verifier || return 1
     .venv/bin/python -m pytest -p no:cacheprovider -p no:xdist --timeout=300 "${tests[@]}" -k "not ($left_out)"
 }
 

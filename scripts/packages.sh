@@ -50,6 +50,7 @@ missing_packages() (
     need vtysh frr
     need gobgpd gobgpd
     need mmdebstrap mmdebstrap
+    need iperf3 iperf3
     need openssl openssl
     need setpriv util-linux
     need_file /usr/lib/frr/bgpd frr

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _sender(vip: str, port: int) -> socket.socket:
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one = socket.socket(socket.AF_INET6 if ":" in vip else socket.AF_INET, socket.SOCK_DGRAM)
     one.connect((vip, port))
     return one
 

@@ -32,6 +32,7 @@ class PacketReason(StrEnum):
     REMOTE_REDIRECT = "remote_redirect"
     ECHO = "echo"
     MTU_ANSWER = "mtu_answer"
+    REJECTED = "rejected"
     NO_SERVICE = "no_service"
     UNASSIGNED = "unassigned"
     SOURCE_NOT_ALLOWED = "source_not_allowed"
@@ -66,6 +67,7 @@ class FrontendFlag(IntFlag):
     """``flags`` of ``struct lb_frontend``."""
 
     AFFINITY = 1
+    REJECT = 4
 
 
 class VipFlag(IntFlag):

@@ -34,6 +34,12 @@ def refusal(frontend: Frontend) -> str:
     return ""
 
 
+def frontend_flags(frontend: Frontend) -> abi.FrontendFlag:
+    """``flags`` of ``struct lb_frontend``."""
+    affinity = abi.FrontendFlag.AFFINITY if frontend.affinity else abi.FrontendFlag(0)
+    return affinity | (abi.FrontendFlag.REJECT if frontend.reject else abi.FrontendFlag(0))
+
+
 def address_bytes(address: IPAddress) -> bytes:
     """``struct lb_address``."""
     return address.packed if address.version == 6 else _MAPPED_BYTES + address.packed

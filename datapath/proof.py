@@ -19,6 +19,8 @@ from datapath.readback import Held, Reader
 from datapath.rtnl import Link
 
 _MAX_AIMED = 64
+#: By whether the frontend rejects.
+_WITHOUT_BACKEND = {False: (Verdict.DROP, PacketReason.NO_BACKEND), True: (Verdict.TX, PacketReason.REJECTED)}
 _REMOTE = {PacketReason.REMOTE_TX: Verdict.TX, PacketReason.REMOTE_REDIRECT: Verdict.REDIRECT}
 
 
@@ -74,7 +76,7 @@ class Prover:
         if not held.entry.serving:
             for sent in islice(aim.flows(key, held.ranges, affinity=False), 1):
                 answer = self._run(sent, arrival)
-                if (answer.verdict, answer.reason) != (Verdict.DROP, PacketReason.NO_BACKEND):
+                if (answer.verdict, answer.reason) != _WITHOUT_BACKEND[held.frontend(key).reject]:
                     yield f"a packet without a backend ended as {answer.reason}"
             return
         aimed = list(self._aimed(key, held))

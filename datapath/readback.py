@@ -57,6 +57,7 @@ class Held(NamedTuple):
             terminating=self.terminating,
             affinity=affinity,
             source_ranges=self.ranges,
+            reject=bool(self.entry.flags & abi.FrontendFlag.REJECT),
         )
 
 

@@ -150,7 +150,7 @@ class Tables:
                 return
             row = self._next_row(old, frontend)
             since = coarse(now) if row.in_transition else 0
-            flags = abi.FrontendFlag.AFFINITY if frontend.affinity else abi.FrontendFlag(0)
+            flags = encode.frontend_flags(frontend)
             clients = self.sources.take(frontend.source_ranges, undo)
             new = blocks.entry_of(row, len(frontend.backends), len(members), flags, since, clients)
             new = self._place(new, [number for _, number in ids], row, now, undo)

@@ -105,6 +105,12 @@ from datapath.limits import Limits
     help="With --no-datapath: where kube-proxy says how it is. A VIP is announced only while that answers 200.",
 )
 @click.option(
+    "--icmp-echo/--no-icmp-echo",
+    default=True,
+    show_default=True,
+    help="Answer ICMP echo requests to VIPs that are served; off: they are dropped.",
+)
+@click.option(
     "--spawn-speaker/--no-spawn-speaker",
     default=True,
     show_default=True,
@@ -151,6 +157,7 @@ def run(
     map_sizes: tuple[str, ...],
     own_datapath: bool,
     kube_proxy_health: str,
+    icmp_echo: bool,
     spawn_speaker: bool,
     health_check_node_ports: bool,
     drain_on_exit: float | None,
@@ -177,6 +184,7 @@ def run(
         status_listen=status_listen,
         metrics_listen=metrics_listen,
         metrics_aliases=metrics_aliases,
+        icmp_echo=icmp_echo,
         spawn_speaker=spawn_speaker,
         # With kube-proxy it is kube-proxy that answers there, and is asked.
         health_check_node_ports=health_check_node_ports and own_datapath,

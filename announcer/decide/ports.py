@@ -109,6 +109,7 @@ def _new_port(
         attracts = bool(found.serving)
         chosen, remark = near(found.serving, service, node, node_name)
     backends = tuple(one.backend for one in chosen)
+    keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
     local_only = service.external_traffic_policy is TrafficPolicy.LOCAL
     frontend = Frontend(
         key=key,
@@ -120,8 +121,8 @@ def _new_port(
         ),
         affinity=service.session_affinity is SessionAffinity.CLIENT_IP,
         source_ranges=source_ranges(service, key.vip.version),
+        reject=keeps and not found.serving,
     )
-    keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
     return Port(frontend=frontend, found=found, attracts=attracts, keeps=keeps), remark
 
 

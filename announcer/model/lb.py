@@ -47,6 +47,8 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True):
 
     ``source_ranges``: the clients that are let in, in the family of the VIP, disjoint and sorted; None: everybody, an
     empty tuple: nobody (``loadBalancerSourceRanges``).
+
+    ``reject``: packets for which there is no backend are answered, with a reset or "port unreachable", and not dropped.
     """
 
     key: FrontendKey
@@ -54,6 +56,7 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True):
     terminating: tuple[Backend, ...] = ()
     affinity: bool = False
     source_ranges: tuple[IPNetwork, ...] | None = None
+    reject: bool = False
 
 
 class Hook(StrEnum):

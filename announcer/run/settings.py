@@ -32,6 +32,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``status_listen``, ``metrics_listen``: ``unix:PATH`` or ``ADDRESS:PORT``; the second answers what anybody may know.
     ``kube_proxy_health``: kube-proxy forwards, and says there how it is; None: our own programs do.
     ``metrics_aliases``: metrics also under the names of MetalLB's speaker.
+    ``icmp_echo``: served VIPs answer echo requests.
     ``spawn_speaker``: start a speaker if none answers. ``health_check_node_ports``: answer on the
     ``healthCheckNodePort`` of Services. ``drain_on_exit``: how many seconds SIGTERM may take to drain the node first;
     None: it ends the agent alone. ``record``: where to record everything that is seen and decided, in two files of
@@ -51,6 +52,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_listen: tuple[str, ...] = ()
     kube_proxy_health: str | None = None
     metrics_aliases: bool = False
+    icmp_echo: bool = True
     spawn_speaker: bool = True
     health_check_node_ports: bool = True
     drain_on_exit: float | None = None

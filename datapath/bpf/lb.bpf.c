@@ -5,7 +5,7 @@
  *   wire ──> lb_ingress (XDP) ──┬── not for a VIP: untouched (most after one look: lb_sieve.h) ──────────────> stack
  *                               ├── local backend: translated (DNAT) ──────> stack ──> pod
  *                               ├── remote backend: IP in IP to the pod ───> wire
- *                               ├── echo request, or too big: answered ────> wire
+ *                               ├── echo request, too big, or nobody serves it and it says so: answered ──> wire
  *                               ├── an unused address of an aggregate ─────> dropped and counted
  *                               └── a VIP that cannot be served: dropped and counted, never sent back to the router
  *   wire <── lb_egress (tc) <── stack <── pod: replies get the VIP back as their source
@@ -48,6 +48,7 @@ static __always_inline __u32 xdp_total(struct xdp_md *ctx)
 #include "lb_guard.h"
 #include "lb_icmp.h"
 #include "lb_nat.h"
+#include "lb_reject.h"
 #include "lb_reply.h"
 #include "lb_sieve.h"
 #include "lb_source.h"
@@ -130,6 +131,8 @@ static __always_inline enum lb_reason deliver(struct xdp_md *ctx, struct packet 
 	struct target to;
 	int why = choose_backend(frontend, p, !answer->magic, answer, &backend);
 
+	if (why == LB_no_backend && frontend->flags & LB_FRONTEND_REJECT)
+		return lb_reject(ctx, p);
 	if (why || !backend)
 		return why;
 	if (!(backend->flags & LB_BACKEND_LOCAL))

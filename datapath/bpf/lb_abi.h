@@ -20,6 +20,7 @@
 	X(remote_redirect, REDIRECT) /* encapsulated, out of another device */                                         \
 	X(echo, TX)               /* ICMP echo request to a served VIP, answered */                                    \
 	X(mtu_answer, TX)         /* would not fit with the outer header: answered with the MTU that would */          \
+	X(rejected, TX)           /* a frontend without backends that says so: answered with a reset or "port unreachable" */ \
 	X(no_service, DROP)       /* our VIP, nothing is served on this port */                                        \
 	X(unassigned, DROP)       /* no VIP, but inside an aggregate that is announced from here */                    \
 	X(source_not_allowed, DROP) /* a frontend that lets in certain clients, and this is none of them */            \
@@ -86,6 +87,8 @@ struct lb_frontend {
 
 /* The row is chosen by the client's address alone. */
 #define LB_FRONTEND_AFFINITY 1
+/* Packets for which there is no backend are answered, not dropped. */
+#define LB_FRONTEND_REJECT 4
 
 #define LB_SLOT_TRANSITION 0x8000
 #define LB_NOBODY 0x7fff

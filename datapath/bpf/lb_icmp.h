@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* What a VIP answers by itself: echo requests, and packets that would not fit (RFC 792, 1191, 4443, 8201). */
+/* What a VIP answers by itself: echo requests, and packets that cannot be taken further (RFC 792, 1191, 4443, 8201). */
 #ifndef LB_ICMP_H
 #define LB_ICMP_H
 
@@ -114,7 +114,7 @@ __attribute__((noinline)) int lb_echo(struct xdp_md *ctx, const struct packet *p
 	return LB_echo;
 }
 
-static __always_inline bool push_answer_ipv4(struct xdp_md *ctx, const struct packet *p, __u16 mtu)
+static __always_inline bool push_answer_ipv4(struct xdp_md *ctx, const struct packet *p, const struct icmp *icmp, __u32 quote)
 {
 	struct {
 		struct iphdr ip;
@@ -122,23 +122,22 @@ static __always_inline bool push_answer_ipv4(struct xdp_md *ctx, const struct pa
 	} *to = at(ctx, p->l3, sizeof(*to)), answer = {
 		.ip = { .version = 4,
 			.ihl = 5,
-			.tot_len = bpf_htons(sizeof(answer) + QUOTE),
+			.tot_len = bpf_htons(sizeof(answer) + quote),
 			.frag_off = bpf_htons(IP_DONT_FRAGMENT),
 			.ttl = ANSWER_TTL,
 			.protocol = IPPROTO_ICMP,
 			.saddr = p->dest.word_be[3],
 			.daddr = p->source.word_be[3] },
-		.icmp = { .type = ICMP4_UNREACHABLE, .code = ICMP4_UNREACHABLE_TOO_BIG, .mtu4 = bpf_htons(mtu) },
+		.icmp = *icmp,
 	};
-	__be32 *quote = at(ctx, p->l3 + sizeof(*to), QUOTE);
-	__u64 sum = bpf_htons(ICMP4_UNREACHABLE << 8 | ICMP4_UNREACHABLE_TOO_BIG) + answer.icmp.mtu4;
-	__s64 quoted;
+	__be32 *quoted = at(ctx, p->l3 + sizeof(*to), quote);
+	__u64 sum = bpf_htons(icmp->type << 8 | icmp->code) + (__u64)icmp->mtu6;
 
-	if (!to || !quote)
+	if (!to || !quoted)
 		return false;
-	quoted = bpf_csum_diff(NULL, 0, quote, QUOTE, 0);
+	sum += (__u32)bpf_csum_diff(NULL, 0, quoted, quote, 0);
 	answer.ip.check = header_csum(&answer.ip);
-	answer.icmp.check = ~csum_fold(sum + (__u32)quoted);
+	answer.icmp.check = ~csum_fold(sum);
 	to = at(ctx, p->l3, sizeof(*to));
 	if (!to)
 		return false;
@@ -146,26 +145,26 @@ static __always_inline bool push_answer_ipv4(struct xdp_md *ctx, const struct pa
 	return true;
 }
 
-static __always_inline bool push_answer_ipv6(struct xdp_md *ctx, const struct packet *p, __u16 mtu)
+static __always_inline bool push_answer_ipv6(struct xdp_md *ctx, const struct packet *p, const struct icmp *icmp, __u32 quote)
 {
 	struct {
 		struct ipv6hdr ip;
 		struct icmp icmp;
 	} *to, answer = {
 		.ip = { .version = 6,
-			.payload_len = bpf_htons(sizeof(answer.icmp) + QUOTE),
+			.payload_len = bpf_htons(sizeof(answer.icmp) + quote),
 			.nexthdr = IPPROTO_ICMPV6,
 			.hop_limit = ANSWER_TTL },
-		.icmp = { .type = ICMP6_TOO_BIG, .mtu6 = bpf_htonl(mtu) },
+		.icmp = *icmp,
 	};
-	__be32 *quote = at(ctx, p->l3 + sizeof(answer), QUOTE);
+	__be32 *quoted = at(ctx, p->l3 + sizeof(answer), quote);
 	__u64 sum;
 
-	if (!quote)
+	if (!quoted)
 		return false;
-	sum = (__u32)bpf_csum_diff(NULL, 0, quote, QUOTE, 0);
-	sum += bpf_htons(ICMP6_TOO_BIG << 8) + (__u64)answer.icmp.mtu6;
-	sum += (__u64)bpf_htons(sizeof(answer.icmp) + QUOTE) + bpf_htons(IPPROTO_ICMPV6);
+	sum = (__u32)bpf_csum_diff(NULL, 0, quoted, quote, 0);
+	sum += bpf_htons(icmp->type << 8 | icmp->code) + (__u64)icmp->mtu6;
+	sum += (__u64)bpf_htons(sizeof(answer.icmp) + quote) + bpf_htons(IPPROTO_ICMPV6);
 #pragma unroll
 	for (int i = 0; i < 4; i++)
 		sum += (__u64)p->source.word_be[i] + p->dest.word_be[i];
@@ -180,28 +179,49 @@ static __always_inline bool push_answer_ipv6(struct xdp_md *ctx, const struct pa
 }
 
 /*
- * The packet would not fit with the outer header: its sender is told what would, on the VIP's behalf. Also without DF,
- * where a router would have cut it: XDP cannot, and senders take the answer all the same. Not about a later fragment
- * (RFC 1122 section 3.2.2) and not about an ICMP error.
+ * Makes of a packet the ICMP error about it, on the VIP's behalf, with the first `quote` bytes of the packet. 0, or the reason
+ * why there is none.
  */
-__attribute__((noinline)) int lb_mtu_answer(struct xdp_md *ctx, const struct packet *p, __u32 mtu)
+static __always_inline int answer_with(struct xdp_md *ctx, const struct packet *p, const struct icmp *icmp, __u32 quote)
 {
 	struct link_header link = {};
 	int longer, head;
 
-	if (!p || p->flags & PACKET_LATER_FRAGMENT || is_icmp(p) || !can_be_answered(p))
-		return LB_too_big;
-	longer = (int)bpf_xdp_get_buff_len(ctx) - (p->l3 + QUOTE);
+	longer = (int)bpf_xdp_get_buff_len(ctx) - (int)(p->l3 + quote);
 	head = sizeof(struct icmp) + (p->family == AF_INET ? sizeof(struct iphdr) : sizeof(struct ipv6hdr));
 	if (longer < 0 || !take_link_header(ctx, p, &link) || bpf_xdp_adjust_tail(ctx, -longer))
-		return LB_too_big;
+		return LB_truncated;
 	if (bpf_xdp_adjust_head(ctx, -head))
 		return LB_no_headroom;
 	swap_macs(&link.eth);
 	if (!put_link_header(ctx, p, &link, p->l3) ||
-	    !(p->family == AF_INET ? push_answer_ipv4(ctx, p, mtu) : push_answer_ipv6(ctx, p, mtu)))
+	    !(p->family == AF_INET ? push_answer_ipv4(ctx, p, icmp, quote) : push_answer_ipv6(ctx, p, icmp, quote)))
+		return LB_truncated;
+	return 0;
+}
+
+/*
+ * The packet would not fit with the outer header: its sender is told what would. Also without DF, where a router would have
+ * cut it: XDP cannot, and senders take the answer all the same. Not about a later fragment (RFC 1122 section 3.2.2) and not
+ * about an ICMP error.
+ */
+__attribute__((noinline)) int lb_mtu_answer(struct xdp_md *ctx, const struct packet *p, __u32 mtu)
+{
+	struct icmp answer = {};
+	int why;
+
+	if (!p || p->flags & PACKET_LATER_FRAGMENT || is_icmp(p) || !can_be_answered(p))
 		return LB_too_big;
-	return LB_mtu_answer;
+	if (p->family == AF_INET) {
+		answer.type = ICMP4_UNREACHABLE;
+		answer.code = ICMP4_UNREACHABLE_TOO_BIG;
+		answer.mtu4 = bpf_htons(mtu);
+	} else {
+		answer.type = ICMP6_TOO_BIG;
+		answer.mtu6 = bpf_htonl(mtu);
+	}
+	why = answer_with(ctx, p, &answer, QUOTE);
+	return !why ? LB_mtu_answer : why == LB_truncated ? LB_too_big : why;
 }
 
 #endif

@@ -28,15 +28,19 @@
 #define IP6_OFFSET 0xfff8
 
 #define TCP_SYN 0x02
+#define TCP_RST 0x04
 #define TCP_ACK 0x10
 
 /* linux/icmp.h cannot be had without libc's headers for the target. RFC 792, RFC 1191, RFC 4443. */
 #define ICMP4_ECHO_REPLY 0
 #define ICMP4_UNREACHABLE 3
+#define ICMP4_UNREACHABLE_PORT 3
 #define ICMP4_UNREACHABLE_TOO_BIG 4
 #define ICMP4_ECHO 8
 #define ICMP4_TIME_EXCEEDED 11
 #define ICMP4_PARAMETER_PROBLEM 12
+#define ICMP6_UNREACHABLE 1
+#define ICMP6_UNREACHABLE_PORT 4
 #define ICMP6_TOO_BIG 2
 #define ICMP6_MAX_ERROR 127
 #define ICMP6_ECHO 128

@@ -95,6 +95,12 @@ def test_where_kube_proxy_forwards_there_are_no_programs() -> None:
     assert "--no-datapath" not in ours["args"]
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_vips_answer_pings_as_the_values_say(wanted: bool) -> None:
+    (container,) = pods(template(values={"agent": {"icmpEcho": wanted}}))["agent"]["containers"]
+    assert ("--no-icmp-echo" in container["args"]) is not wanted
+
+
 def test_maps_are_as_large_as_the_values_say() -> None:
     """Helm reads numbers as floats, and prints large ones as no map size is written."""
     sizes = {"lb_rows": 67108864, "lb_backends": 524288}

@@ -21,6 +21,7 @@ from tests.datapath.fixtures import (
     ingress_fragments,
     ingress_icmp,
     ingress_refused,
+    ingress_rejected,
     ingress_sources,
     ingress_tunnels,
 )
@@ -37,9 +38,10 @@ INGRESS = {
     "icmp": ingress_icmp.ROWS,
     "refused": ingress_refused.ROWS,
     "sources": ingress_sources.ROWS,
+    "rejected": ingress_rejected.ROWS,
     "tunnels": ingress_tunnels.ROWS,
 }
-LIMITS = msgspec.structs.replace(SMALL, frontends=32, row_pages=128)
+LIMITS = msgspec.structs.replace(SMALL, frontends=64, row_pages=128)
 #: Tags, and the device that stands in for a VLAN device: this kernel may have no driver for them.
 VLANS = {(5, 0): "pod", (5, 6): "pod", (7, 0): "pod", (7, 8): "pod", (9, 0): "eth0", (9, 10): "eth0"}
 #: TCX_NEXT and TCX_DROP.

@@ -30,12 +30,13 @@ def test_every_pod_answers_over_both_families(made: Cluster, vip: str, port: int
         assert list(traffic.clients) == ["2001:db8:c::10" if ":" in vip else "198.51.100.10"]
 
 
-#: There is no ping on every machine. Arguments: the address; prints the type of the answer and where it came from.
+#: There is no ping on every machine. Arguments: the address, and how many seconds to wait; prints the type of the
+#: answer and where it came from.
 PING = """
 import socket, sys
 six = ":" in sys.argv[1]
 one = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_RAW, 58 if six else 1)
-one.settimeout(5)
+one.settimeout(float(sys.argv[2]))
 request = bytes([128 if six else 8, 0]) + (bytes(2) if six else b"\\xf7\\xfe") + bytes([0, 0, 0, 1])
 one.sendto(request, (sys.argv[1], 0))
 while True:
@@ -49,7 +50,7 @@ while True:
 
 @pytest.mark.parametrize(("vip", "answer"), [(VIP, "0"), (VIP6, "129")])
 def test_a_vip_answers_ping(made: Cluster, vip: str, answer: str) -> None:
-    assert made.lab.client.run([sys.executable, "-I", "-c", PING, vip]).stdout.split() == [answer, vip]
+    assert made.lab.client.run([sys.executable, "-I", "-c", PING, vip, "5"]).stdout.split() == [answer, vip]
 
 
 def test_ipv6_requests_are_answered_while_agents_restart(made: Cluster) -> None:

@@ -10,22 +10,22 @@ from typing import NamedTuple
 
 from announcer.decide import decide
 from announcer.model.desired import Desired
-from announcer.model.lb import Backend
+from announcer.model.lb import Backend, Frontend
 from announcer.model.net import IPAddress, Protocol
 from announcer.model.objects import Endpoint, EndpointSlice, Node, Service, SlicePort
 from tests.announcer.build import ip, key, snapshot
 
 HERE = Path(__file__).parent
-VIP = ip("203.0.113.1")
+VIPS: dict[int, IPAddress] = {4: ip("203.0.113.1"), 6: ip_address("2001:db8:f::1")}
 INTERNAL, EXTERNAL = "10.0.0.1", "10.0.0.2"
 CONFIG = """
 peers:
-- {{peer-address: 10.0.0.1, peer-asn: 64512, my-asn: 64512}}
-- {{peer-address: 10.0.0.2, peer-asn: 64513, my-asn: 64512}}
+- {{peer-address: 10.0.0.1, peer-asn: 64512, my-asn: 64512, families: [ipv4, ipv6]}}
+- {{peer-address: 10.0.0.2, peer-asn: 64513, my-asn: 64512, families: [ipv4, ipv6]}}
 address-pools:
 - name: main
   protocol: bgp
-  addresses: [203.0.113.0/28]
+  addresses: [203.0.113.0/28, "2001:db8:f::/124"]
   bgp-advertisements:
   - {{localpref: 200, communities: ["64512:1"], med: 7}}
   {}
@@ -64,32 +64,35 @@ def rows(file: str) -> Iterator[Row]:
             yield Row(dict(zip(head, cells, strict=True)), section, f"{file}:{number}")
 
 
-def address_of(pod: str) -> IPAddress:
+def address_of(pod: str, version: int) -> IPAddress:
     """The address of the Pod ``a1``: its node decides the prefix, its letter the rest."""
-    return ip_address(f"10.244.{pod[1]}.{ord(pod[0]) - ord('a') + 10}")
+    number = ord(pod[0]) - ord("a") + 10
+    return ip_address(f"10.244.{pod[1]}.{number}" if version == 4 else f"2001:db8:244:{pod[1]}::{number}")
 
 
-def slices(owner: str, cell: str, *, port: str = "http", protocol: Protocol = Protocol.TCP) -> list[EndpointSlice]:
-    """The EndpointSlices that a cell describes."""
+def slices(
+    owner: str, cell: str, *, port: str = "http", protocol: Protocol = Protocol.TCP, version: int = 4
+) -> list[EndpointSlice]:
+    """The EndpointSlices that a cell describes, with addresses of this IP version."""
     return [
         EndpointSlice(
-            key=key(f"{owner}-{number}"),
+            key=key(f"{owner}-ip{version}-{number}"),
             service=key(owner),
             ports=(SlicePort(name=port, protocol=protocol, port=8080),),
-            endpoints=tuple(_endpoint(word.strip()) for word in piece.split(",") if word.strip()),
+            endpoints=tuple(_endpoint(word.strip(), version) for word in piece.split(",") if word.strip()),
         )
         for number, piece in enumerate(cell.split(";"))
         if piece.strip()
     ]
 
 
-def _endpoint(word: str) -> Endpoint:
+def _endpoint(word: str, version: int) -> Endpoint:
     match = _POD.fullmatch(word)
     assert match is not None, f"what is {word!r}?"
     ready, serving, terminating = _STATES[match["state"]]
     hint = match["hint"] or ""
     return Endpoint(
-        addresses=(address_of(match["pod"] + match["node"]),),
+        addresses=(address_of(match["pod"] + match["node"], version),),
         ready=ready,
         serving=serving,
         terminating=terminating,
@@ -105,22 +108,28 @@ def decide_on(node: str, *objects: Node | Service | EndpointSlice, pool: str = "
     return decide(snapshot(*objects, config_text=CONFIG.format(pool.replace("\n", "\n  ")), node_name=node))
 
 
-def backends(node: str, pods: str) -> tuple[Backend, ...]:
-    """The backends that a cell names, as ``node`` should hold them."""
-    return tuple(sorted(Backend(address_of(pod), 8080, pod[1] == node[1]) for pod in pods.split()))
+def holds(frontend: Frontend, node: str, cell: str) -> bool:
+    """Whether ``node`` serves what a cell says: the backends that it names, nobody, or nobody and it is said."""
+    version, pods = frontend.key.vip.version, cell.replace("reject", "").split()
+    named = tuple(sorted(Backend(address_of(pod, version), 8080, pod[1] == node[1]) for pod in pods))
+    return (frontend.backends, frontend.reject) == (named, cell == "reject")
 
 
-def route_of(desired: Desired) -> str:
+def route_of(desired: Desired, version: int) -> str:
     """``yes`` if both peers get the VIP with the attributes of the pool, the reason if neither gets anything."""
-    decision = desired.vips[VIP]
+    vip = VIPS[version]
+    decision = desired.vips[vip]
+    ribs = {
+        peer: {nlri: wish for nlri, wish in rib.items() if nlri.version == version} for peer, rib in desired.rib.items()
+    }
     if decision.reason is not None:
-        assert all(not rib for rib in desired.rib.values()), "there is a reason, and a route all the same"
+        assert all(not rib for rib in ribs.values()), "there is a reason, and a route all the same"
         assert decision.detail, "a reason without words"
         return str(decision.reason)
     for peer, local_pref in ((INTERNAL, 200), (EXTERNAL, None)):
-        ((nlri, wish),) = desired.rib[peer].items()
-        assert str(nlri) == f"{VIP}/32"
-        assert wish.vips == (VIP,), "it is not held back until the VIP is proven"
+        ((nlri, wish),) = ribs[peer].items()
+        assert str(nlri) == f"{vip}/{vip.max_prefixlen}"
+        assert wish.vips == (vip,), "it is not held back until the VIP is proven"
         attributes = (wish.route.local_pref, wish.route.communities, wish.route.med)
         assert attributes == (local_pref, ((64512, 1),), 7)
     return "yes"

@@ -30,6 +30,11 @@ class PacketReason(StrEnum):
     DECAPSULATED = "decapsulated"
     REMOTE_TX = "remote_tx"
     REMOTE_REDIRECT = "remote_redirect"
+    SNAT_TX = "snat_tx"
+    SNAT_REDIRECT = "snat_redirect"
+    SNAT_REPLY_TX = "snat_reply_tx"
+    SNAT_REPLY_REDIRECT = "snat_reply_redirect"
+    SNAT_REPLY_STACK = "snat_reply_stack"
     ECHO = "echo"
     MTU_ANSWER = "mtu_answer"
     REJECTED = "rejected"
@@ -51,6 +56,7 @@ class PacketReason(StrEnum):
     BAD_ROW = "bad_row"
     NO_HEADROOM = "no_headroom"
     NO_REPLY_ENTRY = "no_reply_entry"
+    NO_SNAT_PORT = "no_snat_port"
     NO_FRAGMENT_ENTRY = "no_fragment_entry"
     REPLY = "reply"
     REPLY_ERROR = "reply_error"
@@ -67,6 +73,7 @@ class FrontendFlag(IntFlag):
     """``flags`` of ``struct lb_frontend``."""
 
     AFFINITY = 1
+    SNAT = 2
     REJECT = 4
 
 
@@ -74,6 +81,15 @@ class VipFlag(IntFlag):
     """``flags`` of ``struct lb_vip``."""
 
     SERVES = 1
+
+
+class SnatState(IntFlag):
+    """``state`` of ``struct lb_snat_flow`` and ``struct lb_snat_port``."""
+
+    ANSWERED = 1
+    ESTABLISHED = 2
+    FIN = 4
+    RST = 8
 
 
 class SettingFlag(IntFlag):
@@ -99,6 +115,9 @@ FLOW_KEY = struct.Struct("=16s16s2s2sB3x")
 FLOW = struct.Struct("=IIII")
 REPLY_KEY = struct.Struct("=16s16s2s2sB3x")
 REPLY = struct.Struct("=16s2sH4s")
+SNAT_KEY = struct.Struct("=16s16s2s2sB3x")
+SNAT_FLOW = struct.Struct("=40sIB3x")
+SNAT_PORT = struct.Struct("=40sII4sB3x")
 FRAGMENT_KEY = struct.Struct("=16s16s4sB3x")
 FRAGMENT = struct.Struct("=2s2s")
 VLAN_KEY = struct.Struct("=IHH")
@@ -108,8 +127,10 @@ SETTINGS = struct.Struct("=II")
 PROBE = struct.Struct("=IIII")
 
 PAGE_BYTES = 4096
-#: ``struct lb_sieve``: where the bits stand, how many there are as a power of two, and the factors of its hash.
-SIEVE_AT, SIEVE_BITS = 64, 20
+#: ``struct lb_sieve``: where the range of SNAT ports and where the bits stand, how many there are as a power of two,
+#: and the factors of its hash.
+SNAT_RANGE = struct.Struct("=HH")
+SNAT_RANGE_AT, SIEVE_AT, SIEVE_BITS = 8, 64, 20
 SIEVE_FACTOR, SIEVE_FOLD = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD
 BACKEND_BYTES = 64
 #: Where ``generation`` stands in ``struct lb_backend``.
@@ -138,6 +159,9 @@ _SIZES = {
     "lb_flow": FLOW.size,
     "lb_reply_key": REPLY_KEY.size,
     "lb_reply": REPLY.size,
+    "lb_snat_key": SNAT_KEY.size,
+    "lb_snat_flow": SNAT_FLOW.size,
+    "lb_snat_port": SNAT_PORT.size,
     "lb_fragment_key": FRAGMENT_KEY.size,
     "lb_fragment": FRAGMENT.size,
     "lb_vlan_key": VLAN_KEY.size,
@@ -155,11 +179,14 @@ _OFFSETS = {
     "lb_decap": (0,),
     "lb_guard_key": (0, 4),
     "lb_source_key": (0, 4, 8),
-    "lb_sieve": (0, 4, SIEVE_AT),
+    "lb_sieve": (0, 4, SNAT_RANGE_AT, SNAT_RANGE_AT + 2, SIEVE_AT),
     "lb_flow_key": (0, 16, 32, 34, 36),
     "lb_flow": (0, 4, 8, 12),
     "lb_reply_key": (0, 16, 32, 34, 36),
     "lb_reply": (0, 16, 18, 20),
+    "lb_snat_key": (0, 16, 32, 34, 36),
+    "lb_snat_flow": (0, 40, 44),
+    "lb_snat_port": (0, 40, 44, 48, 52),
     "lb_fragment_key": (0, 16, 32, 36),
     "lb_fragment": (0, 2),
     "lb_vlan_key": (0, 4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from announcer.model.lb import Backend, Frontend, FrontendKey
+from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress, IPNetwork, Protocol
 from datapath import abi, maglev
 
@@ -37,7 +37,8 @@ def refusal(frontend: Frontend) -> str:
 def frontend_flags(frontend: Frontend) -> abi.FrontendFlag:
     """``flags`` of ``struct lb_frontend``."""
     affinity = abi.FrontendFlag.AFFINITY if frontend.affinity else abi.FrontendFlag(0)
-    return affinity | (abi.FrontendFlag.REJECT if frontend.reject else abi.FrontendFlag(0))
+    snat = abi.FrontendFlag.SNAT if frontend.mode is Mode.SNAT else abi.FrontendFlag(0)
+    return affinity | snat | (abi.FrontendFlag.REJECT if frontend.reject else abi.FrontendFlag(0))
 
 
 def address_bytes(address: IPAddress) -> bytes:

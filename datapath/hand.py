@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from announcer.model.errors import BugError, TargetError
-from announcer.model.lb import DeviceObserved, Frontend, FrontendKey, Proof
+from announcer.model.lb import DEFAULT_SNAT_PORTS, DeviceObserved, Frontend, FrontendKey, PortRange, Proof
 from announcer.model.net import IPAddress
 from announcer.model.observed import DatapathObserved, Outcome, OutcomeState
 from announcer.model.steps import (
@@ -41,6 +41,7 @@ from datapath.notices import Notices
 from datapath.proof import Arrival, Prover
 from datapath.rtnl import Link, Rtnl
 from datapath.settle import EGRESS, INGRESS
+from datapath.snat import Snat
 from datapath.stacked import Stacked
 from datapath.tables import Tables
 from datapath.tc import Tc
@@ -51,7 +52,13 @@ from datapath.uninstall import uninstall
 log = logging.getLogger(__name__)
 
 #: How packets end that a router sent here for a VIP and that went on to a backend.
-BALANCED = (PacketReason.LOCAL, PacketReason.REMOTE_TX, PacketReason.REMOTE_REDIRECT)
+BALANCED = (
+    PacketReason.LOCAL,
+    PacketReason.REMOTE_TX,
+    PacketReason.REMOTE_REDIRECT,
+    PacketReason.SNAT_TX,
+    PacketReason.SNAT_REDIRECT,
+)
 
 
 class Datapath:
@@ -66,10 +73,13 @@ class Datapath:
         limits: Limits | None = None,
         echo: bool = True,
         tcx: bool | None = None,
+        snat_ports: PortRange = DEFAULT_SNAT_PORTS,
     ) -> None:
         """``devices`` None: found by routes. ``clock``: CLOCK_MONOTONIC seconds.
 
         ``echo``: a VIP that serves answers ICMP echo requests.
+
+        ``snat_ports``: from which packets go to remote backends of frontends whose mode is SNAT.
 
         ``tcx``: egress by tcx links, or by tc filters; None, which is right: by tcx if the kernel has it.
         """
@@ -79,6 +89,7 @@ class Datapath:
         self._limits = limits or Limits()
         self._settings = abi.SettingFlag.ECHO if echo else abi.SettingFlag(0)
         self._tcx = tcx
+        self._snat_ports = snat_ports
         self._closing = contextlib.ExitStack()
         self._toward: tuple[IPAddress, ...] = ()
 
@@ -110,6 +121,8 @@ class Datapath:
             self._tables = Tables(self._loaded.maps, self._limits)
             undo.callback(self._tables.close)
             self._tables.sweep()
+            held = [each.frontend(key) for key, each in self._tables.frontends.items()]
+            self._snat = Snat(self._loaded.maps, self._loaded.sweep, self._snat_ports, held)
             self._transitions = Transitions(self._loaded.maps, self._tables)
             skip_failed_hops()
             self._nexthops = Nexthops(self._rtnl, self._notices, self._clock)
@@ -135,13 +148,15 @@ class Datapath:
     # --- observe --------------------------------------------------------------------------------------------------
 
     def observe(self, toward: Sequence[IPAddress]) -> DatapathObserved:
-        """Read everything back from the kernel. Slots in transition that no flow needs any more become steady."""
+        """Read everything back from the kernel. Slots in transition that no flow needs any more become steady, and SNAT
+        flows that are over give up their ports."""
         self._toward = tuple(toward)
         try:
             self._stacked.follow()
             contents = self._tables.refresh()
             self._tables.tend(self._clock())
             self._transitions.tend(self._clock())
+            self._snat.tend(self._clock())
             return DatapathObserved(
                 devices={device.name: device for device in self._devices()},
                 guards=self._guards.read(),
@@ -225,6 +240,10 @@ class Datapath:
         refused = encode.refusal(frontend)
         if refused:
             raise TargetError(f"program {frontend.key}", detail=refused, retry=False)
+        refused = self._snat.refusal(frontend)
+        if refused:
+            raise TargetError(f"program {frontend.key}", detail=refused)
+        self._snat.prepare(frontend)
         members = (*frontend.backends, *frontend.terminating)
         touched = {*self._tables.backends_of(frontend.key), *members}
         routes = self._nexthops.routes(backend for backend in members if not backend.local)
@@ -270,7 +289,7 @@ class Datapath:
             takes_redirects=self._netdev.takes_redirects,
         )
         for frontend in step.frontends:
-            refused = encode.refusal(frontend)
+            refused = encode.refusal(frontend) or self._snat.refusal(frontend)
             problem = (
                 f"{frontend.key}: {refused}" if refused else prover.problem(frontend) or self._unroutable(frontend)
             )

@@ -35,6 +35,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     replies: int = 262144
     replies_new: int = 65536
     replies_udp: int = 262144
+    snat_flows: int = 65536
+    snat_ports: int = 65536
     fragments: int = 8192
     vlans: int = 4096
     rest: float = 1.0
@@ -78,8 +80,10 @@ _FIELDS = {
     "lb_replies": "replies",
     "lb_replies_new": "replies_new",
     "lb_replies_udp": "replies_udp",
+    "lb_snat_flows": "snat_flows",
+    "lb_snat_ports": "snat_ports",
     "lb_fragments": "fragments",
     "lb_vlans": "vlans",
 }
 #: Those that are as large as the programs declare them.
-_FIXED = ("lb_sieve", "lb_vlan_ways", "lb_settings", "lb_scratch", "lb_stats")
+_FIXED = ("lb_sieve", "lb_vlan_ways", "lb_settings", "lb_scratch", "lb_snat_work", "lb_stats")

@@ -111,6 +111,9 @@ class Maps(NamedTuple):
     replies: HashMap
     replies_new: HashMap
     replies_udp: HashMap
+    snat_flows: HashMap
+    snat_ports: HashMap
+    snat_work: HashMap
     fragments: HashMap
     vlans: HashMap
     vlan_ways: HashMap
@@ -135,6 +138,9 @@ class Maps(NamedTuple):
             replies=HashMap("lb_replies", fds["lb_replies"]),
             replies_new=HashMap("lb_replies_new", fds["lb_replies_new"]),
             replies_udp=HashMap("lb_replies_udp", fds["lb_replies_udp"]),
+            snat_flows=HashMap("lb_snat_flows", fds["lb_snat_flows"]),
+            snat_ports=HashMap("lb_snat_ports", fds["lb_snat_ports"]),
+            snat_work=HashMap("lb_snat_work", fds["lb_snat_work"]),
             fragments=HashMap("lb_fragments", fds["lb_fragments"]),
             vlans=HashMap("lb_vlans", fds["lb_vlans"]),
             vlan_ways=HashMap("lb_vlan_ways", fds["lb_vlan_ways"]),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from announcer.model.lb import Backend, Frontend, FrontendKey
+from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from datapath import abi, aim, blocks, encode, packet, probe
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
@@ -21,7 +21,10 @@ from datapath.rtnl import Link
 _MAX_AIMED = 64
 #: By whether the frontend rejects.
 _WITHOUT_BACKEND = {False: (Verdict.DROP, PacketReason.NO_BACKEND), True: (Verdict.TX, PacketReason.REJECTED)}
-_REMOTE = {PacketReason.REMOTE_TX: Verdict.TX, PacketReason.REMOTE_REDIRECT: Verdict.REDIRECT}
+_REMOTE = {
+    Mode.DSR: {PacketReason.REMOTE_TX: Verdict.TX, PacketReason.REMOTE_REDIRECT: Verdict.REDIRECT},
+    Mode.SNAT: {PacketReason.SNAT_TX: Verdict.TX, PacketReason.SNAT_REDIRECT: Verdict.REDIRECT},
+}
 
 
 class Arrival(NamedTuple):
@@ -86,10 +89,18 @@ class Prover:
             answer = self._run(sent, arrival)
             if answer.backend != number:
                 yield f"a packet for backend {backend.address}:{backend.port} went to another (id {answer.backend})"
-            yield from self._judge(sent, backend, answer)
-            by_driver = answer.verdict is Verdict.REDIRECT and arrival.device.native
-            if by_driver and not self._takes_redirects(answer.ifindex):
-                yield f"device {answer.ifindex} towards backend {backend.address} takes no packets from native XDP"
+            yield from self._judge(held, sent, backend, answer)
+            if answer.verdict is Verdict.REDIRECT:
+                yield from self._judge_redirect(held, backend, arrival.device, answer.ifindex)
+
+    def _judge_redirect(self, held: Held, backend: Backend, device: Link, out: int) -> Iterator[str]:
+        back = next((each.device for each in self._arrivals if each.device.ifindex == out), None)
+        if held.mode is Mode.SNAT and back is None:
+            yield f"backend {backend.address} would answer by device {out}, where no program would see it"
+        if device.native and not self._takes_redirects(out):
+            yield f"device {out} towards backend {backend.address} takes no packets from native XDP"
+        if held.mode is Mode.SNAT and back and back.native and not self._takes_redirects(device.ifindex):
+            yield f"device {device.name}, back from backend {backend.address}, takes no packets from native XDP"
 
     def _probe_outsider(self, key: FrontendKey, held: Held, arrival: Arrival) -> Iterator[str]:
         client = None if held.ranges is None else aim.outsider(key.vip.version, held.ranges)
@@ -105,7 +116,7 @@ class Prover:
         for sent in islice(aim.flows(key, held.ranges, affinity=False), 1):
             answer = self._run(sent, arrival)
             if answer.backend in backends:
-                yield from self._judge(sent, backends[answer.backend], answer)
+                yield from self._judge(held, sent, backends[answer.backend], answer)
             else:
                 yield f"a packet for any backend went to another (id {answer.backend})"
 
@@ -136,7 +147,7 @@ class Prover:
         )
         return any(table.get(key) is not None for table in (self._maps.flows, self._maps.flows_new))
 
-    def _judge(self, sent: Flow, backend: Backend, answer: probe.Answer) -> Iterator[str]:
+    def _judge(self, held: Held, sent: Flow, backend: Backend, answer: probe.Answer) -> Iterator[str]:
         name = f"backend {backend.address}:{backend.port}"
         if answer.reason is PacketReason.NO_NEIGHBOUR:
             self._unresolved(backend)
@@ -147,12 +158,22 @@ class Prover:
                 yield f"{name}: the packet ended as {answer.reason}"
             elif not after or not after.sound or after.flow != _translated(sent, backend) or after.outer:
                 yield f"{name}: the packet was not rewritten as it should"
-        elif _REMOTE.get(answer.reason) is not answer.verdict:
+        elif _REMOTE[held.mode].get(answer.reason) is not answer.verdict:
             yield f"{name}: the packet ended as {answer.reason}"
+        elif held.mode is Mode.SNAT:
+            if not after or not after.sound or after.outer or not self._comes_back(after.flow, sent, backend):
+                yield f"{name}: the packet was not rewritten as it should"
         elif (
             not after or not after.sound or after.flow != sent or not after.outer or after.outer.dest != backend.address
         ):
             yield f"{name}: the packet was not encapsulated as it should"
+
+    def _comes_back(self, flow: Flow, sent: Flow, backend: Backend) -> bool:
+        """To the backend, from where its answer would be known as one."""
+        first, last = abi.SNAT_RANGE.unpack_from(self._maps.sieve.bytes, abi.SNAT_RANGE_AT)
+        answers_itself = flow.source in (sent.source, sent.dest)
+        wanted = _translated(sent, backend)._replace(source=flow.source, source_port=flow.source_port)
+        return flow == wanted and first <= flow.source_port <= last and not answers_itself
 
 
 def _translated(sent: Flow, backend: Backend) -> Flow:

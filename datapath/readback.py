@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from announcer.model.lb import Backend, Frontend, FrontendKey
+from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress
 from datapath import abi, blocks, encode, native, rows
 from datapath.blocks import Entry
@@ -48,16 +48,21 @@ class Held(NamedTuple):
         """As ``Frontend.terminating``."""
         return self.members[self.entry.serving :]
 
+    @property
+    def mode(self) -> Mode:
+        """As ``Frontend.mode``."""
+        return Mode.SNAT if self.entry.flags & abi.FrontendFlag.SNAT else Mode.DSR
+
     def frontend(self, key: FrontendKey) -> Frontend:
         """What it amounts to."""
-        affinity = bool(self.entry.flags & abi.FrontendFlag.AFFINITY)
         return Frontend(
             key=key,
             backends=self.serving,
             terminating=self.terminating,
-            affinity=affinity,
+            affinity=bool(self.entry.flags & abi.FrontendFlag.AFFINITY),
             source_ranges=self.ranges,
             reject=bool(self.entry.flags & abi.FrontendFlag.REJECT),
+            mode=self.mode,
         )
 
 

@@ -88,7 +88,8 @@ const char *lk_abi(void)
 	LINE("offsets lb_guard_key %zu %zu\n", AT(lb_guard_key, prefix_length), AT(lb_guard_key, address));
 	LINE("offsets lb_source_key %zu %zu %zu\n", AT(lb_source_key, prefix_length), AT(lb_source_key, set),
 	     AT(lb_source_key, address));
-	LINE("offsets lb_sieve %zu %zu %zu\n", AT(lb_sieve, guards), AT(lb_sieve, filled), AT(lb_sieve, words));
+	LINE("offsets lb_sieve %zu %zu %zu %zu %zu\n", AT(lb_sieve, guards), AT(lb_sieve, filled), AT(lb_sieve, snat_first),
+	     AT(lb_sieve, snat_last), AT(lb_sieve, words));
 	LINE("offsets lb_flow_key %zu %zu %zu %zu %zu\n", AT(lb_flow_key, client), AT(lb_flow_key, vip),
 	     AT(lb_flow_key, client_port_be), AT(lb_flow_key, port_be), AT(lb_flow_key, protocol));
 	LINE("offsets lb_flow %zu %zu %zu %zu\n", AT(lb_flow, backend), AT(lb_flow, generation), AT(lb_flow, hash),
@@ -97,6 +98,11 @@ const char *lk_abi(void)
 	     AT(lb_reply_key, backend_port_be), AT(lb_reply_key, client_port_be), AT(lb_reply_key, protocol));
 	LINE("offsets lb_reply %zu %zu %zu %zu\n", AT(lb_reply, vip), AT(lb_reply, port_be), AT(lb_reply, answered),
 	     AT(lb_reply, expect_be));
+	LINE("offsets lb_snat_key %zu %zu %zu %zu %zu\n", AT(lb_snat_key, backend), AT(lb_snat_key, node),
+	     AT(lb_snat_key, backend_port_be), AT(lb_snat_key, node_port_be), AT(lb_snat_key, protocol));
+	LINE("offsets lb_snat_flow %zu %zu %zu\n", AT(lb_snat_flow, to), AT(lb_snat_flow, seen), AT(lb_snat_flow, state));
+	LINE("offsets lb_snat_port %zu %zu %zu %zu %zu\n", AT(lb_snat_port, flow), AT(lb_snat_port, seen),
+	     AT(lb_snat_port, device), AT(lb_snat_port, expect_be), AT(lb_snat_port, state));
 	LINE("offsets lb_fragment_key %zu %zu %zu %zu\n", AT(lb_fragment_key, source), AT(lb_fragment_key, dest),
 	     AT(lb_fragment_key, id_be), AT(lb_fragment_key, protocol));
 	LINE("offsets lb_fragment %zu %zu\n", AT(lb_fragment, source_be), AT(lb_fragment, dest_be));
@@ -347,7 +353,15 @@ int lk_run_xdp(int prog_fd, __u32 ifindex, const void *packet, __u32 size, __u32
 	return run.retval;
 }
 
-/* The same for a program of tc: the frame begins with its Ethernet header. */
+/* A program of the type "syscall", which is run by nobody else. */
+int lk_run_syscall(int prog_fd)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run);
+
+	return outcome(bpf_prog_test_run_opts(prog_fd, &run));
+}
+
+/* The same as lk_run_xdp() for a program of tc: the frame begins with its Ethernet header. */
 int lk_run_tc(int prog_fd, const void *packet, __u32 size, void *out, __u32 *out_size, __u32 *verdict)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet, .data_size_in = size, .data_out = out,

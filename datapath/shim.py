@@ -49,6 +49,7 @@ int lk_delete(int fd, const void *key);
 int lk_dump(int fd, void *keys, void *values, uint32_t max_entries);
 int lk_run_xdp(int prog_fd, uint32_t ifindex, const void *packet, uint32_t size, uint32_t meta, void *out,
                uint32_t *out_size);
+int lk_run_syscall(int prog_fd);
 int lk_run_tc(int prog_fd, const void *packet, uint32_t size, void *out, uint32_t *out_size, uint32_t *verdict);
 """
 
@@ -267,6 +268,11 @@ def run_xdp(prog: int, ifindex: int, packet: bytes, meta: bytes) -> tuple[int, b
     )
     after = bytes(_ffi.buffer(out, size[0]))
     return verdict, after[: len(meta)], after[len(meta) :]
+
+
+def run_syscall(prog: int) -> None:
+    """BPF_PROG_TEST_RUN of a program of the type "syscall"."""
+    _checked(_lib().lk_run_syscall(prog), "BPF_PROG_TEST_RUN syscall")
 
 
 def run_tc(prog: int, packet: bytes) -> tuple[int, bytes]:

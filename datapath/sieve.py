@@ -28,6 +28,11 @@ def guarded(array: MappedArray, prefixes: int) -> None:
     array.words[0] = prefixes
 
 
+def answered_at(array: MappedArray, first: int, last: int) -> None:
+    """Say to which ports of this node backends answer: packets to them do not pass by. 0 and 0: to none."""
+    abi.SNAT_RANGE.pack_into(array.bytes, abi.SNAT_RANGE_AT, first, last)
+
+
 class Sieve:
     """The bits in the kernel."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,13 +26,65 @@ class FrontendKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
 class Backend(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """A real server: where packets of a frontend are taken.
 
-    ``local``: it runs on this node, so packets are translated (DNAT) and handed to it; otherwise they are
-    encapsulated (IPIP) towards its own address.
+    ``local``: it runs on this node, so packets are translated (DNAT) and handed to it; otherwise they are sent
+    towards its own address, as the frontend's mode says.
     """
 
     address: IPAddress
     port: int
     local: bool = False
+
+
+class Mode(StrEnum):
+    """How a remote backend gets the packets of a frontend, and who answers the client.
+
+    ``dsr``: encapsulated, with the client's address inside; the backend's node answers the client. ``snat``: from an
+    address of this node, to which the backend answers, and which answers the client. A local backend always gets the
+    client's address.
+    """
+
+    DSR = "dsr"
+    SNAT = "snat"
+
+
+class LbMode(StrEnum):
+    """The mode of a whole installation or of a Service. ``hybrid``: TCP and SCTP by DSR, UDP by SNAT."""
+
+    DSR = "dsr"
+    SNAT = "snat"
+    HYBRID = "hybrid"
+
+    def of(self, protocol: Protocol) -> Mode:
+        """The mode of a frontend of this protocol."""
+        if self is LbMode.HYBRID:
+            return Mode.SNAT if protocol is Protocol.UDP else Mode.DSR
+        return Mode(self.value)
+
+
+class PortRange(NamedTuple):
+    """Transport ports from ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        """``61000-65535``."""
+        return f"{self.first}-{self.last}"
+
+    @classmethod
+    def parse(cls, text: str) -> PortRange:
+        """Of ``FIRST-LAST``, within 1024 to 65535. Raises ``ValueError``, with words for people."""
+        first, _, last = text.partition("-")
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+            raise ValueError(f'"{text}" is not FIRST-LAST, two port numbers')
+        found = cls(int(first), int(last))
+        if not 1024 <= found.first <= found.last <= 65535:
+            raise ValueError(f"{text} does not lie within 1024-65535, the lower port first")
+        return found
+
+
+#: Where SNAT takes its ports by default: above the kernel's default for the node's own connections (32768-60999).
+DEFAULT_SNAT_PORTS = PortRange(61000, 65535)
 
 
 class Frontend(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +95,8 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True):
 
     ``terminating``: backends that take no new connections and keep those that they have (KEP-1669), sorted, none of
     them in ``backends``. One that is in neither is gone: its connections are lost whatever is done.
+
+    ``mode``: how remote backends get their packets.
 
     ``affinity``: the backend is chosen by the client's address alone (``sessionAffinity: ClientIP``).
 
@@ -57,6 +112,7 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True):
     affinity: bool = False
     source_ranges: tuple[IPNetwork, ...] | None = None
     reject: bool = False
+    mode: Mode = Mode.DSR
 
 
 class Hook(StrEnum):

@@ -4,7 +4,9 @@
  *
  *   wire ──> lb_ingress (XDP) ──┬── not for a VIP: untouched (most after one look: lb_sieve.h) ──────────────> stack
  *                               ├── local backend: translated (DNAT) ──────> stack ──> pod
- *                               ├── remote backend: IP in IP to the pod ───> wire
+ *                               ├── remote backend: IP in IP to the pod, or
+ *                               │   from an address of this node (SNAT) ───> wire
+ *                               ├── answer to such an address: to the client > wire
  *                               ├── echo request, too big, or nobody serves it and it says so: answered ──> wire
  *                               ├── an unused address of an aggregate ─────> dropped and counted
  *                               └── a VIP that cannot be served: dropped and counted, never sent back to the router
@@ -51,6 +53,7 @@ static __always_inline __u32 xdp_total(struct xdp_md *ctx)
 #include "lb_reject.h"
 #include "lb_reply.h"
 #include "lb_sieve.h"
+#include "lb_snat.h"
 #include "lb_source.h"
 #include "lb_stacked.h"
 
@@ -81,6 +84,8 @@ static __always_inline bool find_frontend(const struct lb_address *vip, __be16 p
 		*copy = *found;
 	return found;
 }
+
+#define ICMP_BY_SNAT -1 /* an error for a backend that gets its packets from here: lb_snat_error() */
 
 /* ICMP to a VIP: an echo request, or an error about something that a backend sent, which is taken to that backend. */
 __attribute__((noinline)) int lb_icmp(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)
@@ -118,7 +123,9 @@ __attribute__((noinline)) int lb_icmp(struct xdp_md *ctx, struct packet *p, stru
 		return why;
 	p->hash = quoted->hash;
 	if (!(backend->flags & LB_BACKEND_LOCAL))
-		return encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
+		return frontend.flags & LB_FRONTEND_SNAT ?
+			       ICMP_BY_SNAT :
+			       encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
 	to.address = backend->address;
 	to.port = backend->port_be;
 	return translate_error(ctx, p, quoted, &to) ? LB_local : LB_truncated;
@@ -136,7 +143,9 @@ static __always_inline enum lb_reason deliver(struct xdp_md *ctx, struct packet 
 	if (why || !backend)
 		return why;
 	if (!(backend->flags & LB_BACKEND_LOCAL))
-		return encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
+		return frontend->flags & LB_FRONTEND_SNAT ?
+			       lb_snat(ctx, p, answer->backend, answer) :
+			       encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
 	to.address = backend->address;
 	to.port = backend->port_be;
 	if (!answer->magic && !lb_remember_reply(ctx, p, &to))
@@ -157,12 +166,16 @@ static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet 
 	}
 	if (problem != PARSE_FINE)
 		return find_vip(&p->dest) ? problem : LB_not_ours;
-	if (is_icmp(p))
-		return lb_icmp(ctx, p, answer);
+	if (is_icmp(p) && snat_used() && !find_vip(&p->dest))
+		return lb_snat_reply_error(ctx, p, answer);
+	if (is_icmp(p)) {
+		problem = lb_icmp(ctx, p, answer);
+		return problem == ICMP_BY_SNAT ? lb_snat_error(ctx, p, answer) : problem;
+	}
 	if (p->flags & PACKET_LATER_FRAGMENT && !lb_recall_fragment(p))
 		return find_vip(&p->dest) ? LB_fragment : LB_not_ours;
 	if (!find_frontend(&p->dest, p->ports.dest, p->protocol, &frontend))
-		return find_vip(&p->dest) ? LB_no_service : LB_not_ours;
+		return find_vip(&p->dest) ? LB_no_service : snat_used() ? lb_snat_reply(ctx, p, answer) : LB_not_ours;
 	if (!source_allowed(&frontend, p))
 		return LB_source_not_allowed;
 	if (p->flags & PACKET_FIRST_FRAGMENT && !answer->magic && !lb_remember_fragment(p))
@@ -228,6 +241,17 @@ int lb_ingress(struct xdp_md *ctx)
 		count(answer.reason);
 	}
 	return act(answer.reason, answer.ifindex);
+}
+
+/* Ends flows of lb_snat.h that are over. Run by user space, attached to nothing. */
+SEC("syscall")
+int lb_snat_sweep(void *ctx)
+{
+	__u32 now = bpf_ktime_get_ns() >> LB_CLOCK_SHIFT; /* the coarse clock is not for programs of this type */
+
+	(void)ctx;
+	bpf_for_each_map_elem(&lb_snat_ports, snat_sweep_one, &now, 0);
+	return 0;
 }
 
 SEC("tc")

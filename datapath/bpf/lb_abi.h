@@ -18,6 +18,11 @@
 	X(decapsulated, PASS)     /* IPIP from another node, translated to a backend on this node */                   \
 	X(remote_tx, TX)          /* encapsulated, out of the device it came in by */                                  \
 	X(remote_redirect, REDIRECT) /* encapsulated, out of another device */                                         \
+	X(snat_tx, TX)            /* to a remote backend from an address of this node, out of the device it came in by */ \
+	X(snat_redirect, REDIRECT) /* the same, out of another device */                                               \
+	X(snat_reply_tx, TX)      /* the answer to it: from the VIP to the client, out of the device it came in by */  \
+	X(snat_reply_redirect, REDIRECT) /* the same, out of the device by which the client's packets come */          \
+	X(snat_reply_stack, PASS) /* the same, left to the stack: another device, or a neighbour to be resolved */     \
 	X(echo, TX)               /* ICMP echo request to a served VIP, answered */                                    \
 	X(mtu_answer, TX)         /* would not fit with the outer header: answered with the MTU that would */          \
 	X(rejected, TX)           /* a frontend without backends that says so: answered with a reset or "port unreachable" */ \
@@ -39,6 +44,7 @@
 	X(bad_row, DROP)          /* the row names no backend: damaged maps */                                         \
 	X(no_headroom, DROP)      /* the driver left no room for the outer header */                                   \
 	X(no_reply_entry, DROP)   /* the reply could not be translated back, so the request is refused */              \
+	X(no_snat_port, DROP)     /* every port that was tried towards this backend is taken, or the table is full */  \
 	X(no_fragment_entry, DROP) /* later fragments could not follow this one */                                     \
 	X(reply, PASS)            /* tc: reply translated back to the VIP */                                           \
 	X(reply_error, DROP)      /* tc: the kernel refused to rewrite a reply */
@@ -87,6 +93,8 @@ struct lb_frontend {
 
 /* The row is chosen by the client's address alone. */
 #define LB_FRONTEND_AFFINITY 1
+/* Remote backends get its packets from an address of this node, and answer to it; else they answer the client themselves. */
+#define LB_FRONTEND_SNAT 2
 /* Packets for which there is no backend are answered, not dropped. */
 #define LB_FRONTEND_REJECT 4
 
@@ -176,6 +184,8 @@ struct lb_vip {
 /*
  * The first look of every packet: one bit for each VIP's address, which several share. An address whose bit is not set is no
  * VIP; one whose bit is set may be. `guards`: how many prefixes lb_guards holds. `filled`: the bits are right; 0 in a new map.
+ * `snat_first` to `snat_last`: the ports from which packets go to remote backends of frontends with LB_FRONTEND_SNAT, and to
+ * which these answer; 0: there is no such frontend.
  */
 #define LB_SIEVE_BITS 20
 #define LB_SIEVE_FACTOR 0x9e3779b97f4a7c15ULL
@@ -184,7 +194,9 @@ struct lb_vip {
 struct lb_sieve {
 	__u32 guards;
 	__u32 filled;
-	__u32 pad[14];
+	__u16 snat_first;
+	__u16 snat_last;
+	__u32 pad[13];
 	__u64 words[(1 << LB_SIEVE_BITS) / 64];
 };
 
@@ -221,6 +233,41 @@ struct lb_reply {
 	__u16 port_be;
 	__u16 answered;  /* on probation: the backend has said something */
 	__u32 expect_be; /* on probation: the acknowledgement that shows that the client heard it */
+};
+
+/* What a remote backend answers to: an address and a port of this node, which nobody else has towards this backend. */
+struct lb_snat_key {
+	struct lb_address backend;
+	struct lb_address node;
+	__u16 backend_port_be;
+	__u16 node_port_be;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+/* What is known of a connection: by lb_snat_port, and by the direction in which it was seen. */
+#define LB_SNAT_ANSWERED 1    /* by the backend */
+#define LB_SNAT_ESTABLISHED 2 /* the client has heard the answer: in both entries */
+#define LB_SNAT_FIN 4
+#define LB_SNAT_RST 8
+
+/* Two entries hold each other's key. This one is found by what the client sends (struct lb_flow_key), ... */
+struct lb_snat_flow {
+	struct lb_snat_key to;
+	__u32 seen; /* coarse time */
+	__u8 state;
+	__u8 pad[3];
+};
+
+/* ... and this one by what the backend answers (struct lb_snat_key). `device`: by which the client's packets come in, if
+ * XDP may send to it, else 0. `expect_be`: the acknowledgement that shows that the client heard the answer. */
+struct lb_snat_port {
+	struct lb_flow_key flow;
+	__u32 seen; /* coarse time */
+	__u32 device;
+	__u32 expect_be;
+	__u8 state;
+	__u8 pad[3];
 };
 
 /* Later fragments have no ports; the first one's are remembered. */
@@ -292,6 +339,9 @@ struct lb_probe {
 	X(lb_flow, 16)                                                                                                 \
 	X(lb_reply_key, 40)                                                                                            \
 	X(lb_reply, 24)                                                                                                \
+	X(lb_snat_key, 40)                                                                                             \
+	X(lb_snat_flow, 48)                                                                                            \
+	X(lb_snat_port, 56)                                                                                            \
 	X(lb_fragment_key, 40)                                                                                         \
 	X(lb_fragment, 4)                                                                                              \
 	X(lb_vlan_key, 8)                                                                                              \

@@ -53,6 +53,14 @@ LB_MAP(lb_replies, LRU_HASH, 0, 262144, struct lb_reply_key, struct lb_reply);
 LB_MAP(lb_replies_new, LRU_HASH, 0, 65536, struct lb_reply_key, struct lb_reply);
 LB_MAP(lb_replies_udp, LRU_HASH, 0, 65536, struct lb_reply_key, struct lb_reply);
 
+/*
+ * Flows to remote backends from an address of this node, by what the client and by what the backend sends. Not LRU: no
+ * flood may push an established flow out. What has ended is given up by its age (lb_snat_ports.h). Memory is taken from the
+ * start: a program that has to ask for it (BPF_F_NO_PREALLOC) may be refused some when many flows come at once.
+ */
+LB_MAP(lb_snat_flows, HASH, 0, 65536, struct lb_flow_key, struct lb_snat_flow);
+LB_MAP(lb_snat_ports, HASH, 0, 65536, struct lb_snat_key, struct lb_snat_port);
+
 LB_MAP(lb_fragments, LRU_HASH, 0, 8192, struct lb_fragment_key, struct lb_fragment);
 LB_MAP(lb_vlans, HASH, 0, 4096, struct lb_vlan_key, struct lb_vlan);
 LB_MAP(lb_vlan_ways, HASH, 0, 4096, __u32, struct lb_vlan_way);

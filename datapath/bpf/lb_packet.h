@@ -27,6 +27,7 @@
 #define IP6_MORE_FRAGMENTS 1 /* RFC 8200 section 4.5 */
 #define IP6_OFFSET 0xfff8
 
+#define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10

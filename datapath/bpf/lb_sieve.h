@@ -14,9 +14,22 @@ static __always_inline bool sieve_holds(const struct lb_sieve *sieve, __u64 high
 	return sieve->words[bit / 64] >> (bit % 64) & 1;
 }
 
+static __always_inline bool is_snat_port(const struct lb_sieve *sieve, __be16 port)
+{
+	return bpf_ntohs(port) >= sieve->snat_first && bpf_ntohs(port) <= sieve->snat_last;
+}
+
+/* A transport header of `protocol` at `ports`, if nothing else is there: may it answer to one of our ports? */
+static __always_inline bool answers_snat(const struct lb_sieve *sieve, __u8 protocol, const struct ports *ports, const void *end)
+{
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP)
+		return true;
+	return (const void *)(ports + 1) > end || is_snat_port(sieve, ports->dest);
+}
+
 /*
- * True for a packet that is certainly not ours: its destination is no VIP, it is no tunnel of another node's, and no aggregate
- * is guarded. False says nothing: a tagged frame, one too short to say, or one that has to be looked at closely.
+ * True for a packet that is certainly not ours: its destination is no VIP, it is no tunnel of another node's, no aggregate
+ * is guarded, and no backend answers with it to a port of ours. False says nothing: a tagged frame, one too short to say, or one that has to be looked at closely.
  */
 static __always_inline bool passes_by(struct xdp_md *ctx)
 {
@@ -35,7 +48,11 @@ static __always_inline bool passes_by(struct xdp_md *ctx)
 
 		if ((const void *)(ip + 1) > end || ip->protocol == IPPROTO_IPIP)
 			return false;
-		return !sieve_holds(sieve, 0, 0xffff00000000ULL | bpf_ntohl(ip->daddr));
+		if (sieve_holds(sieve, 0, 0xffff00000000ULL | bpf_ntohl(ip->daddr)))
+			return false;
+		return !sieve->snat_first ||
+		       !(ip->ihl != 5 || ip->frag_off & bpf_htons(IP_OFFSET) ||
+			 answers_snat(sieve, ip->protocol, (const void *)(ip + 1), end));
 	}
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
 		const struct ipv6hdr *ip = (const void *)(eth + 1);
@@ -44,8 +61,10 @@ static __always_inline bool passes_by(struct xdp_md *ctx)
 		if ((const void *)(ip + 1) > end || ip->nexthdr == IPPROTO_IPV6)
 			return false;
 		dest = ip->daddr.in6_u.u6_addr32;
-		return !sieve_holds(sieve, (__u64)bpf_ntohl(dest[0]) << 32 | bpf_ntohl(dest[1]),
-				    (__u64)bpf_ntohl(dest[2]) << 32 | bpf_ntohl(dest[3]));
+		if (sieve_holds(sieve, (__u64)bpf_ntohl(dest[0]) << 32 | bpf_ntohl(dest[1]),
+				(__u64)bpf_ntohl(dest[2]) << 32 | bpf_ntohl(dest[3])))
+			return false;
+		return !sieve->snat_first || !answers_snat(sieve, ip->nexthdr, (const void *)(ip + 1), end);
 	}
 	return false;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import subprocess
 from collections.abc import Iterator
@@ -9,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from announcer.model.errors import TargetError
+from announcer.model.lb import Hook
+from datapath import shim
+from tests.datapath.cluster import Cluster
 from tests.datapath.netns import Names, entered, sweep
-from tests.datapath.node import Node
+from tests.datapath.node import Node, observe
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,3 +51,35 @@ def node(names: Names, built: None) -> Iterator[Node]:
             yield made
         finally:
             made.close()
+
+
+#: Ingress hook, and whether egress is to be by tcx: None as the kernel can.
+ATTACHED = {"native": (Hook.XDP_NATIVE, None), "generic": (Hook.XDP_GENERIC, None), "filter": (Hook.XDP_NATIVE, False)}
+
+
+@pytest.fixture(params=ATTACHED)
+def cluster(
+    request: pytest.FixtureRequest, names: Names, built: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
+    """Two nodes with their datapaths attached, in every way in which they can be."""
+    hook, tcx = ATTACHED[request.param]
+    if hook is Hook.XDP_GENERIC:
+        monkeypatch.setattr(shim, "attach_xdp", _without_native(shim.attach_xdp))
+    made = Cluster(names, tcx)
+    try:
+        made.start()
+        for i in range(2):
+            with made.at(i):
+                assert observe(made.datapaths[i]).devices["eth0"].hook is hook
+        yield made
+    finally:
+        made.close()
+
+
+def _without_native(real: object) -> object:
+    def attach(prog: int, ifindex: int, *, generic: bool) -> int:
+        if not generic:
+            raise TargetError("bpf_link_create", errno=errno.EOPNOTSUPP)
+        return real(prog, ifindex, generic=True)  # type: ignore[operator,no-any-return]
+
+    return attach

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TypeVar
 
-from announcer.model.lb import Backend, Frontend, FrontendKey
+from announcer.model.lb import DEFAULT_SNAT_PORTS, Backend, Frontend, FrontendKey, Mode, PortRange
 from announcer.model.net import IPAddress, IPNetwork, Protocol
 from announcer.model.observed import DatapathObserved, Outcome, OutcomeState
 from announcer.model.steps import AttachDevices, ProgramFrontend, RemoveFrontend, Verify
@@ -43,6 +43,8 @@ SMALL = Limits(
     replies=4096,
     replies_new=4096,
     replies_udp=4096,
+    snat_flows=4096,
+    snat_ports=4096,
     fragments=4096,
     vlans=8,
     rest=0.0,
@@ -72,6 +74,7 @@ def frontend(
     terminating: tuple[Backend, ...] = (),
     affinity: bool = False,
     source_ranges: tuple[IPNetwork, ...] | None = None,
+    mode: Mode = Mode.DSR,
 ) -> Frontend:
     return Frontend(
         key=FrontendKey(vip, protocol, port),
@@ -79,6 +82,7 @@ def frontend(
         terminating=tuple(sorted(terminating)),
         affinity=affinity,
         source_ranges=source_ranges,
+        mode=mode,
     )
 
 
@@ -118,15 +122,20 @@ class Node:
             "route add 2001:db8:244:1::/64 dev pod",
         )
 
-    def datapath(self, limits: Limits = SMALL, devices: list[str] | None = None) -> Datapath:
+    def datapath(
+        self,
+        limits: Limits = SMALL,
+        devices: list[str] | None = None,
+        snat_ports: PortRange = DEFAULT_SNAT_PORTS,
+    ) -> Datapath:
         """Opened, and closed at the end of the test."""
-        made = Datapath(bpffs=self.bpffs, devices=devices, limits=limits, tcx=self.tcx)
+        made = Datapath(bpffs=self.bpffs, devices=devices, limits=limits, tcx=self.tcx, snat_ports=snat_ports)
         made.open()
         self._open.append(made)
         return made
 
-    def attached(self, limits: Limits = SMALL) -> Datapath:
-        made = self.datapath(limits)
+    def attached(self, limits: Limits = SMALL, snat_ports: PortRange = DEFAULT_SNAT_PORTS) -> Datapath:
+        made = self.datapath(limits, snat_ports=snat_ports)
         done(made.apply(AttachDevices(lane="devices")))
         return made
 

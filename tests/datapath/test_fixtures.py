@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from announcer.model.lb import PortRange
 from datapath import abi, encode, probe, shim
 from datapath.abi import PacketReason, Verdict
 from tests.datapath.fixtures import (
@@ -22,10 +23,11 @@ from tests.datapath.fixtures import (
     ingress_icmp,
     ingress_refused,
     ingress_rejected,
+    ingress_snat,
     ingress_sources,
     ingress_tunnels,
 )
-from tests.datapath.fixtures.family import SPORT, Family, is_frame
+from tests.datapath.fixtures.family import SNAT_PORT, SPORT, Family, is_frame
 from tests.datapath.fixtures.row import Row, same
 from tests.datapath.netns import Names, entered
 from tests.datapath.node import SMALL, Node, done, program, proven
@@ -39,6 +41,7 @@ INGRESS = {
     "refused": ingress_refused.ROWS,
     "sources": ingress_sources.ROWS,
     "rejected": ingress_rejected.ROWS,
+    "snat": ingress_snat.ROWS,
     "tunnels": ingress_tunnels.ROWS,
 }
 LIMITS = msgspec.structs.replace(SMALL, frontends=64, row_pages=128)
@@ -66,7 +69,7 @@ class Wire:
 
     def __init__(self, node: Node) -> None:
         self.families = {4: Family(4), 6: Family(6)}
-        self.datapath = node.attached(LIMITS)
+        self.datapath = node.attached(LIMITS, snat_ports=PortRange(SNAT_PORT, SNAT_PORT))
         self.link = node.link()
         with entered(node.router):
             router = node.link("e0").address.hex(":")
@@ -79,6 +82,13 @@ class Wire:
                 done(program(self.datapath, wanted))
             for wanted in family.served:
                 proven(self.datapath, wanted)
+
+    def forget_snat(self) -> None:
+        """There is one port for all rows."""
+        maps = self.datapath._loaded.maps
+        for table in (maps.snat_flows, maps.snat_ports):
+            for key in table.dump():
+                table.remove(key)
 
     def moved(self, before: dict[str, int]) -> dict[str, int]:
         after = self.datapath.counters()
@@ -104,6 +114,7 @@ def frame(family: Family, packet: Any) -> bytes:
 @pytest.mark.parametrize(("row", "version"), cases(INGRESS))
 def test_ingress(wire: Wire, row: Row, version: int) -> None:
     family, prog, ifindex = wire.families[version], wire.datapath._prog, wire.link.ifindex
+    wire.forget_snat()
     for earlier in row.before:
         shim.run_xdp(prog, ifindex, frame(family, earlier(family)), b"")
     sent = frame(family, row.send(family))
@@ -151,6 +162,7 @@ def test_the_table_is_as_large_as_it_should_be_and_knows_every_reason() -> None:
     here = {row.reason for row, _ in rows} - {"-"}
     elsewhere = {"no_route", "no_neighbour", "forwarding_off", "bad_row"}  # test_conditions
     elsewhere |= {"unassigned"}  # test_guard
+    elsewhere |= {"no_snat_port"}  # test_snat
     # The kernel would have to fail.
     never_seen = {"no_reply_entry", "no_fragment_entry", "no_headroom", "reply_error"}
     assert here | elsewhere | never_seen == {str(reason) for reason in PacketReason}

@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
-from announcer.model.errors import TargetError
-from announcer.model.lb import Frontend, Hook
+from announcer.model.lb import Frontend
 from announcer.model.net import Protocol
-from datapath import shim
 from tests.datapath.cluster import Cluster, pod
-from tests.datapath.netns import Names, run
-from tests.datapath.node import CLIENT, VIP, eventually, frontend, observe
+from tests.datapath.netns import run
+from tests.datapath.node import CLIENT, VIP, eventually, frontend
 
 pytestmark = pytest.mark.root
 
 TCP_PORT, UDP_PORT = 8080, 5353
-NATIVE, GENERIC = Hook.XDP_NATIVE, Hook.XDP_GENERIC
-
-
-#: Ingress hook, and whether egress is to be by tcx: None as the kernel can.
-ATTACHED = {"native": (NATIVE, None), "generic": (GENERIC, None), "filter": (NATIVE, False)}
-
-
-@pytest.fixture(params=ATTACHED)
-def cluster(
-    request: pytest.FixtureRequest, names: Names, built: None, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Cluster]:
-    hook, tcx = ATTACHED[request.param]
-    if hook is GENERIC:
-        monkeypatch.setattr(shim, "attach_xdp", _without_native(shim.attach_xdp))
-    made = Cluster(names, tcx)
-    try:
-        made.start()
-        for i in range(2):
-            with made.at(i):
-                assert observe(made.datapaths[i]).devices["eth0"].hook is hook
-        yield made
-    finally:
-        made.close()
-
-
-def _without_native(real: object) -> object:
-    def attach(prog: int, ifindex: int, *, generic: bool) -> int:
-        if not generic:
-            raise TargetError("bpf_link_create", errno=errno.EOPNOTSUPP)
-        return real(prog, ifindex, generic=True)  # type: ignore[operator,no-any-return]
-
-    return attach
 
 
 def tcp(*pods: int) -> Frontend:

@@ -52,6 +52,7 @@ def absorb(snapshot: Snapshot, event: SourceEvent, config: ConfigView, *, standa
         slices=index.slices,
         secrets=index.secrets,
         drain=snapshot.drain,
+        lb_mode=snapshot.lb_mode,
     )
     return with_config(seen, config)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from announcer.config.types import Config
 from announcer.model.errors import ConfigProblem
+from announcer.model.lb import LbMode
 from announcer.model.net import IPAddress
 from announcer.model.objects import ConfigMap, EndpointSlice, KubeObject, Node, ObjectKey, Secret, Service
 
@@ -75,7 +76,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     ``allocated``: addresses that this agent's own allocator gave, for Services that nobody else gave any (standalone).
     ``refused``: for Services that it could give none, why. ``drain``: on whose word, given on this node itself, it is
     to be taken out of service; empty if nobody said so. ``nodes_fresh`` False: what ``nodes`` says of others may be
-    minutes old, too old to leave on the strength of it.
+    minutes old, too old to leave on the strength of it. ``lb_mode``: that of the installation.
     """
 
     revision: int
@@ -92,6 +93,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     refused: Mapping[ObjectKey, str] = {}
     drain: str = ""
     nodes_fresh: bool = True
+    lb_mode: LbMode = LbMode.DSR
 
     @property
     def node(self) -> Node | None:

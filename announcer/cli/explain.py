@@ -66,7 +66,9 @@ def _print_vip(vip: dict[str, Any]) -> None:
 def _print_frontend(frontend: dict[str, Any]) -> None:
     state = "programmed" if frontend["programmed"] else "not programmed"
     damage = f", damaged: {frontend['damage']}" if frontend["damage"] else ""
-    click.echo(f"  frontend  {frontend['frontend']}: {state}{damage}, {len(frontend['backends'])} backends")
+    remote = any(not backend["local"] for backend in frontend["backends"])
+    mode = f", {frontend['mode']} to other nodes" if remote else ""
+    click.echo(f"  frontend  {frontend['frontend']}: {state}{damage}{mode}, {len(frontend['backends'])} backends")
     if frontend["source_ranges"] is not None:
         click.echo(f"              lets in {', '.join(frontend['source_ranges']) or 'nobody'}")
     for backend in frontend["backends"]:

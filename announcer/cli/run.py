@@ -6,6 +6,7 @@ import asyncio
 import socket
 import sys
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -13,6 +14,7 @@ import click
 from announcer.cli.client import EXIT_NO, EXIT_WRONG_USE, state_dir_option
 from announcer.inputs import CONFIG_MAP_NAME
 from announcer.logs import set_up_logging
+from announcer.model.lb import DEFAULT_SNAT_PORTS, LbMode, PortRange
 from announcer.model.objects import ObjectKey
 from announcer.run.settings import (
     DEFAULT_BPFFS,
@@ -91,6 +93,21 @@ from datapath.limits import Limits
     "drain and uninstall first.",
 )
 @click.option(
+    "--lb-mode",
+    default=LbMode.DSR.value,
+    show_default=True,
+    metavar="|".join(LbMode),
+    help="How backends on other nodes get packets: by DSR (IP in IP, they answer the client themselves), by SNAT (from "
+    "an address of this node, to which they answer), or UDP by SNAT and the rest by DSR. A Service may say otherwise.",
+)
+@click.option(
+    "--snat-ports",
+    default=str(DEFAULT_SNAT_PORTS),
+    show_default=True,
+    metavar="FIRST-LAST",
+    help="Ports of this node for SNAT. They must not overlap with net.ipv4.ip_local_port_range.",
+)
+@click.option(
     "--datapath/--no-datapath",
     "own_datapath",
     default=True,
@@ -155,6 +172,8 @@ def run(
     metrics_aliases: bool,
     devices: str,
     map_sizes: tuple[str, ...],
+    lb_mode: str,
+    snat_ports: str,
     own_datapath: bool,
     kube_proxy_health: str,
     icmp_echo: bool,
@@ -181,6 +200,8 @@ def run(
         bpffs=bpffs.absolute(),
         devices=None if devices == "auto" else tuple(name for name in devices.split(",") if name),
         limits=_limits(map_sizes),
+        lb_mode=_lb_mode(lb_mode, own_datapath),
+        snat_ports=_snat_ports(snat_ports),
         status_listen=status_listen,
         metrics_listen=metrics_listen,
         metrics_aliases=metrics_aliases,
@@ -223,6 +244,28 @@ def _limits(map_sizes: tuple[str, ...]) -> Limits:
     except ValueError as error:
         click.echo(f"lockstep: --map-size: {error}", err=True)
         sys.exit(EXIT_WRONG_USE)
+
+
+def _lb_mode(word: str, own_datapath: bool) -> LbMode:
+    if word == "geneve":
+        _wrong("--lb-mode: geneve is not served in this release; over an overlay network use snat")
+    if word not in tuple(LbMode):
+        _wrong(f"--lb-mode: {word} is not one of {', '.join(LbMode)}")
+    if word != LbMode.DSR and not own_datapath:
+        _wrong(f"--lb-mode: {word} is for Lockstep's own programs; with --no-datapath kube-proxy forwards as it does")
+    return LbMode(word)
+
+
+def _snat_ports(text: str) -> PortRange:
+    try:
+        return PortRange.parse(text)
+    except ValueError as error:
+        _wrong(f"--snat-ports: {error}")
+
+
+def _wrong(problem: str) -> NoReturn:
+    click.echo(f"lockstep: {problem}", err=True)
+    sys.exit(EXIT_WRONG_USE)
 
 
 def _http_url(text: str) -> str:

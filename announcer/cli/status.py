@@ -60,6 +60,8 @@ def _head(seen: dict[str, Any]) -> Text:
     text.append("synced" if synced else "not synced", "green" if synced else "red")
     if seen["drain"]["state"] != "none":
         text.append(f"  {seen['drain']['state']} ({', '.join(seen['drain']['by'])})", "yellow")
+    if seen["datapath"]["lb_mode"]:
+        text.append(f"  mode {seen['datapath']['lb_mode']}")
     forwarder = seen["datapath"]["forwarder"]
     if forwarder is not None:
         text.append("  forwarding by ")

@@ -7,10 +7,11 @@ import msgspec
 from announcer.config.types import Pool, Readiness, ZeroEndpoints
 from announcer.decide.endpoints import PortBackends, endpoints_of
 from announcer.decide.memo import Memo
+from announcer.decide.modes import lb_mode_of
 from announcer.decide.rules import Rules, rules_of
 from announcer.decide.sources import source_ranges
 from announcer.decide.topology import near
-from announcer.model.lb import Frontend, FrontendKey
+from announcer.model.lb import Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress
 from announcer.model.objects import (
     EndpointSlice,
@@ -55,7 +56,8 @@ def ports_of(
     owner: dict[FrontendKey, Service] = {}
     for service in services:
         rules = rules_of(service, pool)
-        remarks = set(rules.notes)
+        lb_mode, remark = lb_mode_of(service, snapshot.lb_mode)
+        remarks = {*rules.notes, *filter(None, (remark,))}
         for port in service.ports:
             key = FrontendKey(vip, port.protocol, port.port)
             if key in owner:
@@ -64,7 +66,8 @@ def ports_of(
                 continue
             owner[key] = service
             slices = snapshot.slices.get(service.key, ())
-            ports[key], remark = _port(slices, service, port, key, pool, snapshot.node, snapshot.node_name)
+            mode = lb_mode.of(port.protocol)
+            ports[key], remark = _port(slices, service, port, key, mode, pool, snapshot.node, snapshot.node_name)
             if remark:
                 remarks.add(remark)
         if remarks:
@@ -77,6 +80,7 @@ def _port(
     service: Service,
     port: ServicePort,
     key: FrontendKey,
+    mode: Mode,
     pool: Pool,
     node: Node | None,
     node_name: str,
@@ -84,8 +88,8 @@ def _port(
     """One frontend, and a remark on how its endpoints were chosen. Computed once for the same values."""
     return _ports.get(
         (slices, service, port, pool, node),
-        (key, node_name),
-        lambda: _new_port(slices, service, port, key, pool, node, node_name),
+        (key, mode, node_name),
+        lambda: _new_port(slices, service, port, key, mode, pool, node, node_name),
     )
 
 
@@ -94,6 +98,7 @@ def _new_port(
     service: Service,
     port: ServicePort,
     key: FrontendKey,
+    mode: Mode,
     pool: Pool,
     node: Node | None,
     node_name: str,
@@ -122,6 +127,7 @@ def _new_port(
         affinity=service.session_affinity is SessionAffinity.CLIENT_IP,
         source_ranges=source_ranges(service, key.vip.version),
         reject=keeps and not found.serving,
+        mode=mode,
     )
     return Port(frontend=frontend, found=found, attracts=attracts, keeps=keeps), remark
 

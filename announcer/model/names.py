@@ -20,5 +20,8 @@ SHARE_ANNOTATION = PREFIX + "allow-shared-ip"
 READINESS_ANNOTATION = PREFIX + "readiness"
 ZERO_ENDPOINTS_ANNOTATION = PREFIX + "zero-endpoints"
 
+#: Annotation of a Service that wins over the mode of the installation: how its packets reach backends on other nodes.
+LB_MODE_ANNOTATION = PREFIX + "lb-mode"
+
 #: The condition of a Service that says whether it has its addresses, and that they came from us.
 ALLOCATED_CONDITION = PREFIX + "AddressAllocated"

@@ -25,6 +25,7 @@ import msgspec
 from announcer.decide import Decider
 from announcer.fold import Event, fold
 from announcer.model.desired import Desired
+from announcer.model.lb import LbMode
 from announcer.model.observed import Observed, Outcome, OutcomeState
 from announcer.model.steps import Verify
 from announcer.plan import PlanSettings, drain_is_over, next_deadline, plan
@@ -53,6 +54,7 @@ class Agent:
         hands: Hands,
         node_name: str,
         *,
+        lb_mode: LbMode = LbMode.DSR,
         settings: PlanSettings | None = None,
         recorder: Recorder | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -68,7 +70,7 @@ class Agent:
         self._retry = _RETRY_FIRST
         self._failing = False
         self._cost = 0.0
-        self.snapshot = Snapshot(revision=0, node_name=node_name)
+        self.snapshot = Snapshot(revision=0, node_name=node_name, lb_mode=lb_mode)
         self.desired = Desired(revision=0, synced=False)
         self.observed = Observed()
         self.problems: dict[tuple[str, str], str] = {}

@@ -58,7 +58,13 @@ def open_forwarding(settings: AgentSettings) -> Iterator[Forwarding]:
             )
         yield ByKubeProxy(settings.kube_proxy_health)
         return
-    datapath = Datapath(bpffs=settings.bpffs, devices=settings.devices, limits=settings.limits, echo=settings.icmp_echo)
+    datapath = Datapath(
+        bpffs=settings.bpffs,
+        devices=settings.devices,
+        limits=settings.limits,
+        echo=settings.icmp_echo,
+        snat_ports=settings.snat_ports,
+    )
     try:
         datapath.open()
     except TargetError as error:

@@ -53,7 +53,7 @@ async def run_agent(settings: AgentSettings) -> None:
         client = SpeakerClient(settings.speaker_socket)
         recorder = Recorder(settings.record, settings.plan, limit=settings.record_bytes)
         hands = Hands(datapath=forwarding.hand, bgp=client)
-        agent = Agent(hands, settings.node_name, settings=settings.plan, recorder=recorder)
+        agent = Agent(hands, settings.node_name, lb_mode=settings.lb_mode, settings=settings.plan, recorder=recorder)
         feed = Feed(settings, agent, open_source(settings))
         looks = SightMaker(agent, feed, forwarding.counters)
         counted = (agent.latency.registry, agent.repairs.registry)

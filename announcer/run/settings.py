@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from announcer.inputs import CONFIG_MAP_NAME
+from announcer.model.lb import DEFAULT_SNAT_PORTS, LbMode, PortRange
 from announcer.model.objects import ObjectKey
 from announcer.plan import PlanSettings
 from announcer.record.recorder import DEFAULT_BYTES
@@ -28,7 +29,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``source`` None: the API server of a cluster, found by ``kubeconfig`` or, if that is None, as a pod; ``config_map``
     names the ConfigMap there. ``config_file`` None: the ConfigMap ``bgp-config`` of the source. ``devices`` None:
-    found by route. ``limits``: how large the maps are.
+    found by route. ``limits``: how large the maps are. ``lb_mode``: how backends on other nodes get their packets,
+    ``snat_ports``: from which ports of this node where that is SNAT.
     ``status_listen``, ``metrics_listen``: ``unix:PATH`` or ``ADDRESS:PORT``; the second answers what anybody may know.
     ``kube_proxy_health``: kube-proxy forwards, and says there how it is; None: our own programs do.
     ``metrics_aliases``: metrics also under the names of MetalLB's speaker.
@@ -48,6 +50,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     bpffs: Path = DEFAULT_BPFFS
     devices: tuple[str, ...] | None = None
     limits: Limits = Limits()
+    lb_mode: LbMode = LbMode.DSR
+    snat_ports: PortRange = DEFAULT_SNAT_PORTS
     status_listen: tuple[str, ...] = ()
     metrics_listen: tuple[str, ...] = ()
     kube_proxy_health: str | None = None

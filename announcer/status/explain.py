@@ -130,6 +130,7 @@ def _frontends(sight: Sight, vip: IPAddress) -> list[Json]:
                 "programmed": wanted is not None and present == wanted and key not in seen.damaged,
                 "damage": seen.damaged.get(key),
                 "source_ranges": _texts(wanted.source_ranges) if wanted is not None else None,
+                "mode": wanted.mode if wanted is not None else None,
                 "backends": [
                     {"address": str(backend.address), "port": backend.port, "local": backend.local}
                     for backend in backends

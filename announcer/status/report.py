@@ -8,6 +8,7 @@ from typing import Any
 from announcer.consistency import violations
 from announcer.model.bgp import PeerObserved, PeerState
 from announcer.model.desired import PodCidrDecision, Reason
+from announcer.model.lb import Mode
 from announcer.model.net import Family, IPAddress
 from announcer.plan import drain_is_over, held_until
 from announcer.snapshot import ConfigView
@@ -219,7 +220,9 @@ def _datapath(sight: Sight) -> Json:
             }
             for device in seen.devices.values()
         ],
+        "lb_mode": sight.snapshot.lb_mode if seen.forwarder is None else None,
         "frontends": len(seen.frontends),
+        "frontends_by_mode": {mode: sum(each.mode is mode for each in seen.frontends.values()) for mode in Mode},
         "backends": len({(backend.address, backend.port) for backend in backends}),
         "maps": {name: {"used": usage.used, "max": usage.max} for name, usage in seen.maps.items()},
         "packets": dict(sight.counters),

@@ -43,6 +43,8 @@ def test_every_preset_renders(preset: str) -> None:
         ({"agent": {"kubeProxyHealth": "127.0.0.1:10256"}}, "kubeProxyHealth"),
         ({"agent": {"capabilities": ["ALL"]}}, "capabilities"),
         ({"agent": {"metricsPort": 70000}}, "metricsPort"),
+        ({"agent": {"lbMode": "geneve"}}, "lbMode"),
+        ({"agent": {"snatPorts": "80-90"}}, "snatPorts"),
         ({"agent": {"extraArgs": ["; rm -rf /"]}}, "extraArgs"),
         ({"agent": {"updateStrategy": {"type": "Recreate"}}}, "updateStrategy"),
         ({"image": {"digest": "sha256:short"}}, "digest"),
@@ -110,6 +112,16 @@ def test_maps_are_as_large_as_the_values_say() -> None:
     )
     assert told == {name: str(size) for name, size in sizes.items()}
     assert Limits.of({name: int(size) for name, size in told.items()}).backends == 524288
+
+
+def test_modes_reach_the_agent() -> None:
+    def arguments(**agent: object) -> list[str]:
+        return list(pods(template(values={"agent": agent}))["agent"]["containers"][0]["args"])
+
+    assert {"--lb-mode=dsr", "--snat-ports=61000-65535"} <= set(arguments())
+    chosen = arguments(lbMode="hybrid", snatPorts="49152-65535")
+    assert {"--lb-mode=hybrid", "--snat-ports=49152-65535"} <= set(chosen)
+    assert not [word for word in arguments(lbMode="snat", datapath=False) if word.startswith(("--lb-mode", "--snat"))]
 
 
 def test_agent_and_speaker_meet_in_one_folder() -> None:

@@ -13,10 +13,10 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from announcer.model.lb import Backend, Frontend, FrontendKey
+from announcer.model.lb import DEFAULT_SNAT_PORTS, Backend, Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress, Protocol
 from announcer.model.steps import AttachDevices, ProgramFrontend, Verify
-from datapath import shim
+from datapath import abi, shim
 from datapath.hand import Datapath
 from datapath.limits import Limits
 from datapath.settle import INGRESS
@@ -70,7 +70,7 @@ IPV6 = Addresses(
     at_most=1.0,
 )
 FAMILIES = (IPV4, IPV6)
-PORT, LOCAL_PORT, UNSERVED_PORT, MOVED_PORT = 80, 81, 82, 83
+PORT, LOCAL_PORT, UNSERVED_PORT, MOVED_PORT, SNAT_PORT = 80, 81, 82, 83, 84
 
 #: Rows for 10,000 services of either family.
 LIMITS = Limits(row_pages=32_768)
@@ -78,6 +78,8 @@ ROUNDS = 9
 REPEAT = 200_000
 #: So many flows that no packet of a round belongs to a flow seen before.
 NEW_EACH_PACKET = 1 << 22
+#: Ten backends have room for no more over the ports of one node.
+MOST_SNAT_FLOWS = 1 << 15
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +93,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     services: int = 0
     at_most: float | None = None
     verdict: int
+    snat: bool = False
 
     def frame(self, to: bytes) -> bytes:
         """The first packet; ``to`` is the device's address."""
@@ -136,10 +139,25 @@ def _of_family(family: Addresses, services: int) -> list[Case]:
         for flows, at_most in ((1024, 2.5), (1 << 16, None))
     ]
     local = [one(f"local/{ip}/{kind}", flows, _PASS, port=LOCAL_PORT) for kind, flows in (*established, new)]
-    return dsr + moved + others + local
+    snat = [
+        one(f"snat/{ip}/{kind}", flows, _TX, 2.0 if flows == 1024 else None, port=SNAT_PORT, snat=True)
+        for kind, flows in established
+        if flows <= MOST_SNAT_FLOWS
+    ]
+    return dsr + moved + snat + others + local
 
 
-def measure(case: Case, ours: int, forwarders: Forwarders, to: bytes) -> Row:
+def establish(datapath: Datapath) -> None:
+    """Let the backends have answered every SNAT flow that there is, and the clients have heard it."""
+    maps = datapath._loaded.maps
+    heard = abi.SnatState.ANSWERED | abi.SnatState.ESTABLISHED
+    for table, shape in ((maps.snat_flows, abi.SNAT_FLOW), (maps.snat_ports, abi.SNAT_PORT)):
+        state = abi.SnatState.ESTABLISHED if table is maps.snat_flows else heard
+        for key, value in table.dump().items():
+            table.put(key, shape.pack(*shape.unpack(value)[:-1], state))
+
+
+def measure(case: Case, ours: int, forwarders: Forwarders, to: bytes, datapath: Datapath) -> Row:
     """Times a case. Raises ``AssertionError`` if a packet did not end as it should."""
     frame = case.frame(to)
     forwarded = msgspec.structs.replace(case, to=case.family.vip, port=PORT).frame(to)
@@ -151,7 +169,9 @@ def measure(case: Case, ours: int, forwarders: Forwarders, to: bytes) -> Row:
         other = forwarders.run(forwarders.reference, forwarded, flows=case.flows, services=0, repeat=REPEAT)
         _check(case, mine.verdict, mine.frame)
         assert other.verdict == _TX, f"the reference said {other.verdict}"
-        if number >= 0:
+        if number < 0:
+            establish(datapath)
+        else:
             samples.append(mine.nanoseconds - empty.nanoseconds)
             references.append(other.nanoseconds - plain.nanoseconds)
     return row(case.name, samples, "ns net of empty", reference=references, at_most=case.at_most)
@@ -165,12 +185,23 @@ def _check(case: Case, verdict: int, frame: bytes) -> None:
     last = (REPEAT - 1) & (case.flows - 1)
     outer = Ether(frame).payload
     inner = outer.payload
+    if case.snat:
+        assert ip_address(outer.dst) in _remote(case), f"{case.name}: to {outer.dst}"
+        first, last_port = DEFAULT_SNAT_PORTS
+        assert ip_address(outer.src) == case.family.node, f"{case.name}: from {outer.src}"
+        assert first <= inner.sport <= last_port, f"{case.name}: from port {inner.sport}"
+        assert inner.dport == case.family.remote[0].port, f"{case.name}: to port {inner.dport}"
+        return
     protocol = outer.proto if case.family.version == 4 else outer.nh
     assert protocol == case.family.inner, f"{case.name}: no outer header"
-    assert ip_address(outer.dst) in {backend.address for backend in case.family.remote}, f"{case.name}: to {outer.dst}"
+    assert ip_address(outer.dst) in _remote(case), f"{case.name}: to {outer.dst}"
     vip = case.to + (last % case.services if case.services else 0)
     assert (inner.dst, inner.dport) == (str(vip), case.port), f"{case.name}: for {inner.dst}:{inner.dport}"
     assert bytes(inner[TCP])[:2] == (last & 0xFFFF).to_bytes(2, "little"), f"{case.name}: another flow"
+
+
+def _remote(case: Case) -> set[IPAddress]:
+    return {backend.address for backend in case.family.remote}
 
 
 @contextlib.contextmanager
@@ -190,22 +221,28 @@ def made_node() -> Iterator[Node]:
 
 
 def program(datapath: Datapath, services: Sequence[int]) -> None:
-    """Remote backends behind the services of these numbers; behind other ports of the first ones, what is local, and
-    what has just been exchanged, so that every flow's slot is in transition."""
+    """Remote backends behind the services of these numbers; behind other ports of the first ones, what is local,
+    what is reached by SNAT, and what has just been exchanged, so that every flow's slot is in transition."""
     for family in FAMILIES:
         for number in services:
             _program(datapath, family.vip + number, PORT, family.remote)
         if 0 in services:
             _program(datapath, family.vip, LOCAL_PORT, family.local)
             before, after = family.remote[:5], family.remote[5:]
+            _program(datapath, family.vip, SNAT_PORT, family.remote, mode=Mode.SNAT)
             _program(datapath, family.vip, MOVED_PORT, before)
             _program(datapath, family.vip, MOVED_PORT, after, terminating=before)
 
 
 def _program(
-    datapath: Datapath, vip: IPAddress, port: int, backends: tuple[Backend, ...], terminating: tuple[Backend, ...] = ()
+    datapath: Datapath,
+    vip: IPAddress,
+    port: int,
+    backends: tuple[Backend, ...],
+    terminating: tuple[Backend, ...] = (),
+    mode: Mode = Mode.DSR,
 ) -> None:
-    frontend = Frontend(key=FrontendKey(vip, Protocol.TCP, port), backends=backends, terminating=terminating)
+    frontend = Frontend(key=FrontendKey(vip, Protocol.TCP, port), backends=backends, terminating=terminating, mode=mode)
     done(datapath.apply(ProgramFrontend(lane=str(vip), frontend=frontend)))
 
 
@@ -233,5 +270,5 @@ def bench(folder: Path, services: Sequence[int] = (1, 1_000, 10_000)) -> list[Ro
             there = count
             ours = shim.get(node.bpffs / "progs" / INGRESS)
             assert ours is not None
-            rows += [measure(case, ours, forwarders, node.link().address) for case in cases(count)]
+            rows += [measure(case, ours, forwarders, node.link().address, datapath) for case in cases(count)]
     return rows

@@ -52,12 +52,12 @@ def test_packets_are_checked_as_they_are_timed(node: Node, tmp_path: Path, monke
     assert ours is not None
     to = node.link().address
     for case in [*packets.cases(1), *packets.cases(2)]:
-        assert packets.measure(case, ours, forwarders, to).n == packets.ROUNDS
+        assert packets.measure(case, ours, forwarders, to, datapath).n == packets.ROUNDS
     wrong = msgspec.structs.replace(packets.cases(1)[0], port=packets.UNSERVED_PORT)
     with pytest.raises(AssertionError, match="verdict 1 instead of 3"):
-        packets.measure(wrong, ours, forwarders, to)
+        packets.measure(wrong, ours, forwarders, to, datapath)
     with pytest.raises(AssertionError, match="no outer header"):
-        packets.measure(packets.cases(1)[0], forwarders.nothing, forwarders, to)
+        packets.measure(packets.cases(1)[0], forwarders.nothing, forwarders, to, datapath)
 
 
 @pytest.mark.root

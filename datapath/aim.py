@@ -60,6 +60,15 @@ def position(row: Row, sent: Flow, *, affinity: bool, serving: int) -> int:
     return row.without_entry(value, opens=sent.protocol is Protocol.TCP, kept=serving if affinity else 0)
 
 
+def reachable(row: Row, key: FrontendKey, *, affinity: bool, serving: int) -> set[int]:
+    """Every position that :func:`position` gives for some flow to this frontend.
+
+    In transition that may leave out a backend: one that was just added gets new connections only, and a datagram opens
+    none.
+    """
+    return row.reachable(opens=key.protocol is Protocol.TCP, kept=serving if affinity else 0)
+
+
 def _addresses(prefix: IPNetwork) -> Iterator[IPAddress]:
     """From the last one on, but for what is the broadcast address of a subnet."""
     first = 0 if prefix.num_addresses <= 2 else 1

@@ -127,11 +127,13 @@ class Prover:
     def _aimed(self, key: FrontendKey, held: Held) -> Iterator[tuple[Flow, Backend, int]]:
         """A flow for each backend that serves."""
         row, affinity = blocks.read_row(self._maps, held.entry), held.frontend(key).affinity
-        missing = set(range(held.entry.serving)[:_MAX_AIMED])
+        serving = held.entry.serving
+        # Without this every port would be tried, at every proof, for backends that none leads to.
+        missing = aim.reachable(row, key, affinity=affinity, serving=serving).intersection(range(serving)[:_MAX_AIMED])
         for sent in aim.flows(key, held.ranges, affinity=affinity):
             if not missing:
                 return
-            position = aim.position(row, sent, affinity=affinity, serving=held.entry.serving)
+            position = aim.position(row, sent, affinity=affinity, serving=serving)
             if position in missing and not (row.in_transition and self._remembered(sent, affinity=affinity)):
                 missing.discard(position)
                 yield sent, *held.ids[position]

@@ -48,10 +48,22 @@ class Row(NamedTuple):
         connection, as long as the slot is in transition.
         """
         slot = self.slots[flow.slot(value, self.bits)]
-        if not slot & SLOT_TRANSITION:
-            return slot & NOBODY
-        previous = self.previous[flow.slot(value, self.previous_bits)]
-        return slot & NOBODY if previous == NOBODY or (opens and previous >= kept) else previous
+        previous = self.previous[flow.slot(value, self.previous_bits)] if slot & SLOT_TRANSITION else NOBODY
+        return _destination(slot, previous, opens=opens, kept=kept)
+
+    def reachable(self, *, opens: bool, kept: int = 0) -> set[int]:
+        """Every position that :meth:`without_entry` gives for some hash."""
+        if not self.in_transition:
+            return set(self.slots) - {NOBODY}
+        shift = self.previous_bits - self.bits
+        pairs = {(self.slots[fine >> shift], previous) for fine, previous in enumerate(self.previous)}
+        return {_destination(*pair, opens=opens, kept=kept) for pair in pairs} - {NOBODY}
+
+
+def _destination(slot: int, previous: int, *, opens: bool, kept: int) -> int:
+    if not slot & SLOT_TRANSITION or previous == NOBODY or (opens and previous >= kept):
+        return slot & NOBODY
+    return previous
 
 
 def owners(serving: tuple[Backend, ...]) -> array[int]:

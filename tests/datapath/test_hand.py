@@ -6,6 +6,7 @@ import asyncio
 import os
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from announcer.model.lb import Backend, Frontend, MapUsage
 from announcer.model.net import Protocol
 from announcer.model.observed import OutcomeState
 from announcer.model.steps import AttachDevices, EndOfRib
-from datapath import encode, shim
+from datapath import encode, flow, shim
 from datapath.abi import PacketReason, Verdict
 from datapath.hand import Datapath
 from datapath.limits import Limits
@@ -297,3 +298,21 @@ def test_the_state_of_a_failed_step(node: Node) -> None:
     assert outcome.state is OutcomeState.FAILED
     assert outcome.step == ATTACH
     assert shim.get(node.bpffs / "links" / "xdp-1") is None
+
+
+def test_a_proof_does_not_look_for_what_cannot_be(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that was just added gets new connections only, and a datagram opens none: no port leads to it yet."""
+    datapath = node.attached()
+    before, after = (frontend(*backends, protocol=Protocol.UDP) for backends in ((LOCAL,), (LOCAL, REMOTE)))
+    done(program(datapath, before))
+    done(program(datapath, after))
+    hashed: list[int] = []
+    real = flow.flow_hash
+
+    def counted(*arguments: Any) -> int:
+        hashed.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(flow, "flow_hash", counted)
+    done(verify(datapath, after))
+    assert 0 < len(hashed) < 1000

@@ -82,6 +82,13 @@ class Model(RuleBasedStateMachine):
         assert self.row.bits == rows.steady(new).bits
         assert array("H", [slot & NOBODY for slot in self.row.slots]) == rows.steady(new).slots
 
+    @rule(opens=st.booleans(), kept=st.integers(0, 8))
+    def reach(self, opens: bool, kept: int) -> None:
+        bits = max(self.row.bits, self.row.previous_bits)
+        hashes = (fine << (32 - bits) if bits else 0 for fine in range(1 << bits))
+        found = {self.row.without_entry(value, opens=opens, kept=kept) for value in hashes}
+        assert self.row.reachable(opens=opens, kept=kept) == found - {NOBODY}
+
     @rule()
     def walk(self) -> None:
         positions = {backend: position for position, backend in enumerate(self.members)}

@@ -36,6 +36,8 @@ def test_the_page_has_the_figures_that_are_promised(tmp_path: Path) -> None:
     page = _PAGE.read_text()
     for name in ("loss/agent-kill-9", "loss/speaker-kill-9", "loss/agent-upgrade", "tcp-connections-broken"):
         assert name in page
+    for name in ("loss/programs-upgrade", "sigstop-60-s", "policy-cluster", "healing/bpffs-unmounted"):
+        assert name in page
     for name in ("last-backend-lost-to-route-gone", "event-to-kernel", "kernel-to-route", "announced-without-datapath"):
         assert name in page
 

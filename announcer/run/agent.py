@@ -111,8 +111,10 @@ class Agent:
             if again:
                 await asyncio.sleep(0)
                 continue
+            # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the news.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._patience())
+                async with asyncio.timeout(self._patience()):
+                    await self._wake.wait()
 
     async def round(self) -> bool:
         """One round. True if another should follow at once, because something was done."""

@@ -70,7 +70,8 @@ class Worker:
     async def _wait(self) -> None:
         patience = None if self._wake_at is None else max(0.0, self._wake_at - self._clock())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.news.wait(), patience)
+            async with asyncio.timeout(patience):
+                await self.news.wait()
         self.news.clear()
         self._wake_at = None
 

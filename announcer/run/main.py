@@ -142,7 +142,8 @@ async def _leave(settings: AgentSettings, agent: Agent, feed: Feed, again: async
     end = time.monotonic() + settings.drain_on_exit
     while not agent.drained and not again.is_set() and time.monotonic() < end:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(again.wait(), _DRAINED_CHECK_SECONDS)
+            async with asyncio.timeout(_DRAINED_CHECK_SECONDS):
+                await again.wait()
     if not agent.drained:
         log.warning("the node is not drained; what is left is withdrawn when the speaker ends")
 

@@ -106,7 +106,8 @@ class KubeSource:
         if self._held_since is not None:
             patience = max(0.0, self._held_since + self._timing.hold - self._clock())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), patience)
+            async with asyncio.timeout(patience):
+                await self._news.wait()
         self._news.clear()
         for task in self._tasks.values():
             if task.done():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from announcer.model.bgp import Neighbor, PeerObserved, PeerState, RibEntry
 from announcer.model.desired import Desired, DesiredRoute
 from announcer.model.lb import Frontend, FrontendKey
-from announcer.model.net import IPAddress, IPNetwork, aggregate
+from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
 from announcer.model.observed import Observed
 from announcer.plan.damping import held_until, hold_time
 from announcer.plan.settings import PlanSettings
@@ -23,8 +23,8 @@ class View:
 
     ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel. ``wished``: the routes of each
     VIP that some peer should hold. ``aggregates``: what is wished
-    for some peer and may cover addresses that are no VIP. ``unreplaced``: what a peer was sent, nothing wishes for any
-    more, and brings packets for a VIP of which that peer has not been sent everything yet that it should have.
+    for some peer and may cover addresses that are no VIP. ``unreplaced``: what a peer holds or may, nothing wishes for
+    any more, and brings packets for a VIP of which that peer has not been sent everything yet that it should have.
     """
 
     desired: Desired
@@ -153,8 +153,15 @@ def _unreplaced(desired: Desired, observed: Observed) -> Iterator[PeerRoute]:
     differs.
     """
     for name, peer in observed.bgp.peers.items():
+        if peer.state is not PeerState.ESTABLISHED:
+            continue
+        # Whether the old route was sent does not matter: if it was not, it may be at any moment.
         wishes = desired.rib.get(name, {})
-        old = {nlri for nlri, entry in peer.rib.items() if entry.sent and not entry.withdrawing and nlri not in wishes}
+        old = {
+            nlri
+            for nlri, entry in peer.rib.items()
+            if nlri not in wishes and not entry.withdrawing and Family.of(nlri) not in peer.unusable
+        }
         lengths = {(nlri.version, nlri.prefixlen) for nlri in old}
         unsent = [wish for nlri, wish in wishes.items() if not _is_sent(peer.rib.get(nlri), wish)] if old else []
         for vip in {vip for wish in unsent for vip in wish.vips}:

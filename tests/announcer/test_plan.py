@@ -243,16 +243,21 @@ def test_the_old_route_goes_when_its_successor_was_sent() -> None:
     """Not when it was given to the engine: ExaBGP sends the withdrawals of one batch before its announcements."""
     old = net("203.0.113.0/30")
 
-    def steps(*, old_sent: bool = True, sent: bool | None = None) -> list[str]:
+    def steps(sent: bool | None = None, *, old_sent: bool = True, **fields: object) -> list[str]:
         rib: dict[IPNetwork, RibEntry] = {old: RibEntry(route=Route(nlri=old), acknowledged=True, sent=old_sent)}
         if sent is not None:
             rib[ROUTE] = RibEntry(route=Route(nlri=ROUTE), acknowledged=True, sent=sent)
-        return names(plan(desired(), observed(frontends=served(), rib=rib, proof=good()), NOW))
+        seen = observed(frontends=served(), rib=rib, proof=good())
+        peer = msgspec.structs.replace(seen.bgp.peers[PEER], **fields)
+        bgp = msgspec.structs.replace(seen.bgp, peers={PEER: peer})
+        return names(plan(desired(), msgspec.structs.replace(seen, bgp=bgp), NOW))
 
     assert steps() == ["Announce"]
     assert steps(sent=False) == []
     assert steps(sent=True) == ["Withdraw"]
-    assert steps(old_sent=False) == ["Announce", "Withdraw"], "nobody has the old one, so nobody misses it"
+    assert steps(sent=False, old_sent=False) == [], "both are on their way"
+    assert "Withdraw" in steps(old_sent=False, state=PeerState.ACTIVE), "nobody has the old one, so nobody misses it"
+    assert "Withdraw" in steps(old_sent=False, unusable={Family.IPV4: "not offered"}), "nor here"
 
 
 def test_an_aggregate_that_one_vip_leaves_stays_until_the_others_have_another_way() -> None:

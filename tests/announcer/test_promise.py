@@ -460,6 +460,17 @@ def test_promise_holds_through_every_crash() -> None:
     run_state_machine_as_test(Promise, settings=MACHINE_SETTINGS)
 
 
+def test_a_route_that_may_be_sent_at_any_moment_is_replaced_like_one_that_was() -> None:
+    """Found by the machine, once in some ten thousand sequences: the session comes up while the plan is carried out."""
+    machine = Promise()
+    machine.begin(working=True, eager=False, peers=PEERS[:1], aggregate=False)
+    machine.speaker.session_down(PEERS[0], machine.now)
+    machine.round()
+    machine.change_pace(eager=True)
+    machine.edit_config(aggregate=True, peers=PEERS[:1])
+    machine.teardown()
+
+
 def _teardown_first(desired: Desired, observed: Observed, now: float) -> tuple[AnyStep, ...]:
     """A plan that removes before it withdraws and does not wait: the order of the systems that we do better than."""
     steps = [s for s in plan_package.plan(desired, observed, now) if not isinstance(s, WAITS)]

@@ -99,19 +99,22 @@ class EventWriter:
             return
         body = event(about, notice, uid=uid, node=self._node, now=since)
         async with connection.post(f"/api/v1/namespaces/{namespace}/events", msgspec.json.encode(body)) as answer:
-            if answer.status < 300:
-                return
-            problem = f"an Event was refused: {answer.status} {(await answer.text())[:200]}"
-            if answer.status == HTTPStatus.UNAUTHORIZED:
-                self._access.refused()
-            if answer.status in _FOR_NOW or answer.status >= 500:
-                raise Trouble(problem)
-            log.info("%s", problem)
+            if answer.status >= 300:
+                await self._refused(answer)
+
+    async def _refused(self, answer: aiohttp.ClientResponse) -> None:
+        """Say so if it is for good. Raises Trouble if the same may be answered well later."""
+        problem = f"refused: {answer.status} {(await answer.text())[:200]}"
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            self._access.refused()
+        if answer.status in _FOR_NOW or answer.status >= 500:
+            raise Trouble(problem)
+        log.info("an Event is given up, %s", problem)
 
     async def _uid(self, connection: Connection, about: About) -> str | None:
-        """What ``kubectl describe`` looks for; None if the object is gone.
+        """What ``kubectl describe`` looks for; None if the object is gone or must not be read.
 
-        Raises Trouble if that is not known.
+        Raises Trouble if that is not known yet.
         """
         if about.kind is Kind.NODE:
             return about.key.name  # as the kubelet has it
@@ -120,7 +123,8 @@ class EventWriter:
             if answer.status == HTTPStatus.NOT_FOUND:
                 return None
             if answer.status != HTTPStatus.OK:
-                raise Trouble(f"the Service of an Event was not read: {answer.status}")
+                await self._refused(answer)
+                return None
             return msgspec.json.decode(await answer.read(), type=_Identified).metadata.uid
 
 

@@ -16,9 +16,10 @@ from announcer.run import events
 from announcer.run.events import EventWriter
 from announcer.sources.kube import ClusterAccess
 from announcer.status.sight import Sight
+from tests.announcer.build import node, service, snapshot
 from tests.announcer.status.test_status import ALL_WELL, sight, with_peer, working
 from tests.announcer.test_plan import NOW
-from tests.kube.scripted import Fault, ScriptedServer, refusal
+from tests.kube.scripted import Fault, Request, ScriptedServer, refusal
 from tests.kube.worlds import scripted_kubeconfig
 
 UP = sight(working(), ALL_WELL)
@@ -84,6 +85,20 @@ def test_only_the_newest_word_about_a_thing_is_written(tmp_path: Path) -> None:
 def test_what_a_server_will_never_take_is_given_up(tmp_path: Path) -> None:
     server, _ = written(tmp_path, [(answers(403), down("refused", 0)), (well, down("refused", LONG))])
     assert not server.created
+
+
+def test_a_service_that_must_not_be_read_holds_up_no_other_event(tmp_path: Path) -> None:
+    """Events go out in order, so one that can never be written must not stay at the head."""
+    first, second = (service(name, vip=f"203.0.113.{10 + at}") for at, name in enumerate(("a", "b")))
+    unserved = sight(snapshot(node(), first, second), ALL_WELL)
+
+    def answer(asked: Request) -> web.Response | None:
+        if asked.path.endswith("/services/a"):
+            return refusal(403)
+        return web.json_response({"metadata": {"uid": "u"}}) if asked.path.endswith("/services/b") else None
+
+    server, _ = written(tmp_path, [(answer, unserved), (answer, msgspec.structs.replace(unserved, now=NOW + LONG))])
+    assert [one["involvedObject"]["name"] for one in server.created if one["reason"] == "NoEndpoints"] == ["b"]
 
 
 def test_what_waits_has_a_limit_and_the_oldest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,8 @@ class Snat:
         if not _uses(frontend) or not any(not backend.local for backend in frontend.backends):
             return ""
         first, last = (int(word) for word in (_SYSCTL / "ip_local_port_range").read_text().split())
-        taken = {port for port in range(self._ports.first, self._ports.last + 1) if first <= port <= last}
-        if not taken - _reserved():
+        taken = range(max(first, self._ports.first), min(last, self._ports.last) + 1)
+        if not taken or _reserved().issuperset(taken):
             return ""
         return (
             f"SNAT ports {self._ports} and net.ipv4.ip_local_port_range ({first}-{last}) of this node overlap; choose "

@@ -95,11 +95,12 @@ class Stacked:
         }
         leave_by = {abi.VLAN.pack(device): _way(below, tags) for device, (below, tags) in ways(self._vlans).items()}
         flags = self._settings | (abi.SettingFlag.STACKED if seen_as or leave_by else 0)
-        _fill(self._maps.vlans, seen_as)
-        _fill(self._maps.vlan_ways, leave_by)
+        wishes = ((self._maps.vlans, seen_as), (self._maps.vlan_ways, leave_by))
+        outdated = [(found, _fill(found, wanted)) for found, wanted in wishes]
         self._maps.settings.put(bytes(4), abi.SETTINGS.pack(flags, 0))
-        _clear(self._maps.vlans, seen_as)
-        _clear(self._maps.vlan_ways, leave_by)
+        for found, keys in outdated:
+            for key in keys:
+                found.remove(key)
 
     def tagged(self, device: int) -> list[Arrival]:
         """Where frames with tags come in that are for this device. A bond stands for its ports."""
@@ -137,13 +138,10 @@ def _way(below: int, tags: tuple[Vlan, ...]) -> bytes:
     return abi.VLAN_WAY.pack(below, struct.pack("!2H", *kinds, *missing), struct.pack("!2H", *numbers, *missing))
 
 
-def _fill(found: HashMap, wanted: dict[bytes, bytes]) -> None:
+def _fill(found: HashMap, wanted: dict[bytes, bytes]) -> set[bytes]:
+    """Put in what is wanted. Returns the keys of what is not."""
     there = found.dump()
     for key, value in wanted.items():
         if there.get(key) != value:
             found.put(key, value)
-
-
-def _clear(found: HashMap, wanted: dict[bytes, bytes]) -> None:
-    for key in found.dump().keys() - wanted.keys():
-        found.remove(key)
+    return there.keys() - wanted.keys()

@@ -227,8 +227,7 @@ def _source_folder(source: str) -> Path | None:
         return None
     folder = Path(source)
     if not folder.is_dir():
-        click.echo(f"lockstep: --source: {folder} is not a folder", err=True)
-        sys.exit(EXIT_WRONG_USE)
+        _wrong(f"--source: {folder} is not a folder")
     return folder
 
 
@@ -242,8 +241,7 @@ def _limits(map_sizes: tuple[str, ...]) -> Limits:
             sizes[name] = int(number)
         return Limits.of(sizes)
     except ValueError as error:
-        click.echo(f"lockstep: --map-size: {error}", err=True)
-        sys.exit(EXIT_WRONG_USE)
+        _wrong(f"--map-size: {error}")
 
 
 def _lb_mode(word: str, own_datapath: bool) -> LbMode:
@@ -271,14 +269,12 @@ def _wrong(problem: str) -> NoReturn:
 def _http_url(text: str) -> str:
     url = urlsplit(text)
     if url.scheme not in ("http", "https") or not url.hostname:
-        click.echo(f"lockstep: --kube-proxy-health: {text} is no http URL", err=True)
-        sys.exit(EXIT_WRONG_USE)
+        _wrong(f"--kube-proxy-health: {text} is no http URL")
     return text
 
 
 def _key(text: str) -> ObjectKey:
     namespace, slash, name = text.partition("/")
     if not (namespace and slash and name):
-        click.echo(f"lockstep: --config-map: {text} is not NAMESPACE/NAME", err=True)
-        sys.exit(EXIT_WRONG_USE)
+        _wrong(f"--config-map: {text} is not NAMESPACE/NAME")
     return ObjectKey(namespace, name)

@@ -22,9 +22,9 @@ class View:
     """What the lanes look at.
 
     ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel. ``wished``: the routes of each
-    VIP that some peer should hold. ``aggregates``: what is wished
-    for some peer and may cover addresses that are no VIP. ``unreplaced``: what a peer holds or may, nothing wishes for
-    any more, and brings packets for a VIP of which that peer has not been sent everything yet that it should have.
+    VIP that some peer should hold. ``aggregates``: what is wished for some peer and may cover addresses that are no
+    VIP. ``unreplaced``: what a peer holds or may, nothing wishes for any more, and brings packets for a VIP of which
+    that peer has not been sent everything yet that it should have.
     """
 
     desired: Desired

@@ -50,6 +50,16 @@ def says(made: Interop, words: str) -> str:
     return peer.last_error or ""
 
 
+def router_takes_another_key(lab: Lab, made: Interop) -> None:
+    """The session goes, and what keeps it away is named."""
+    lab.router.stop()
+    made.wait(lambda peer: peer.state is not PeerState.ESTABLISHED, "the session is gone")
+    plan = lab.router.plan
+    lab.router.configure(dataclasses.replace(plan, session=dataclasses.replace(plan.session, password=OTHER)))
+    lab.router.start()
+    says(made, "TCP-MD5")
+
+
 def deliver(made: Interop) -> None:
     """The session works: a route arrives."""
     vip = VIP6 if made.lab.plan.session == OVER_IPV6 else VIP
@@ -97,12 +107,7 @@ def test_a_password_that_the_router_changes_under_a_session(lab: Lab) -> None:
     with interop(lab, password=SECRET.replace("\\", "")) as made:
         made.configure(neighbor(lab, password=Password(SECRET.replace("\\", "")), hold_time=9))
         made.wait_established()
-        lab.router.stop()
-        made.wait(lambda peer: peer.state is not PeerState.ESTABLISHED, "the session is gone")
-        plan = lab.router.plan
-        lab.router.configure(dataclasses.replace(plan, session=dataclasses.replace(plan.session, password=OTHER)))
-        lab.router.start()
-        says(made, "TCP-MD5")
+        router_takes_another_key(lab, made)
 
 
 def test_ttl_security_on_both_sides_and_on_neither(lab: Lab) -> None:

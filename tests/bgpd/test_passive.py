@@ -25,7 +25,7 @@ from tests.bgpd.plain import plain_engine
 from tests.bgpd.rig import ROUTER_ADDRESSES, SPEAKER_ADDRESS, Bird, Rig, eventually, neighbor, states
 from tests.bgpd.scripted import KEEPALIVE, open_message
 from tests.bgpd.test_flapping import CEASE
-from tests.bgpd.test_sessions import VIP, announce, withdraw
+from tests.bgpd.test_sessions import VIP, announce, assert_sent_when_it_has_left, withdraw
 
 OTHER_VIP = IPv4Network("203.0.113.11/32")
 LATE_ADDRESS = IPv4Address("10.99.0.77")
@@ -99,15 +99,7 @@ def test_routes_are_sent_over_a_session_that_the_router_began(rig: Rig, local: I
 def test_sent_is_not_said_while_the_link_is_down(rig: Rig) -> None:
     connecting_bird(rig)
     rig.configure(passive())
-    before = rig.wait_established().peers["r1"].updates_sent
-    rig.in_router("ip link set eth0 down")
-    rig.apply(announce())
-    rig.wait(lambda seen: seen.peers["r1"].updates_sent == before + 1)
-    for _ in range(50):
-        entry = rig.peer().rib[VIP]
-        assert (entry.acknowledged, entry.sent) == (True, False)
-    rig.in_router("ip link set eth0 up")
-    rig.wait(lambda seen: seen.peers["r1"].rib[VIP].sent)
+    assert_sent_when_it_has_left(rig)
 
 
 @pytest.mark.root

@@ -14,6 +14,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from io import BufferedIOBase
 from ipaddress import IPv4Address
 
 import msgspec
@@ -185,3 +186,13 @@ def _udp(server: socket.socket, name: str) -> None:
             data, peer = server.recvfrom(65536)
             size = int(data[4:]) if data.startswith(b"big ") else 0
             server.sendto(bytes(size) or f"{name} {peer[0]} ".encode() + data, peer)
+
+
+def assert_echoed(client: socket.socket, stream: BufferedIOBase) -> None:
+    """A mebibyte comes back as it went. ``stream`` reads from ``client``."""
+    blob = bytes(range(256)) * 4096
+    received = bytearray()
+    for at in range(0, len(blob), 65536):
+        client.sendall(blob[at : at + 65536])
+        received += stream.read(65536)
+    assert bytes(received) == blob

@@ -9,7 +9,7 @@ import pytest
 
 from announcer.model.lb import Frontend, LbMode, Mode
 from announcer.model.net import Protocol
-from tests.datapath.cluster import Cluster, pod
+from tests.datapath.cluster import Cluster, assert_echoed, pod
 from tests.datapath.netns import ip, run
 from tests.datapath.node import CLIENT, NODE, VIP, frontend
 
@@ -46,16 +46,11 @@ def ask(client: socket.socket, question: bytes) -> bytes:
 def test_a_large_transfer_both_ways(cluster: Cluster) -> None:
     cluster.pod_server(1, socket.SOCK_STREAM, TCP_PORT)
     cluster.serve(tcp(1))
-    blob = bytes(range(256)) * 4096
     with cluster.socket(socket.SOCK_STREAM) as client:
         client.connect((str(VIP), 80))
         stream = client.makefile("rwb")
         assert stream.readline() == f"p2 {NODE}\n".encode()
-        received = bytearray()
-        for at in range(0, len(blob), 65536):
-            client.sendall(blob[at : at + 65536])
-            received += stream.read(65536)
-        assert bytes(received) == blob
+        assert_echoed(client, stream)
     first, second = cluster.counters()
     assert first["snat_tx"] > 0
     assert first["snat_reply_tx"] > 0

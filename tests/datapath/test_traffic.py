@@ -9,7 +9,7 @@ import pytest
 
 from announcer.model.lb import Frontend
 from announcer.model.net import Protocol
-from tests.datapath.cluster import Cluster, pod
+from tests.datapath.cluster import Cluster, assert_echoed, pod
 from tests.datapath.netns import run
 from tests.datapath.node import CLIENT, VIP, eventually, frontend
 
@@ -43,16 +43,11 @@ def ask(client: socket.socket, question: bytes, to: tuple[str, int] = (str(VIP),
 def test_tcp_both_ways(cluster: Cluster, where: int) -> None:
     cluster.pod_server(where, socket.SOCK_STREAM, TCP_PORT)
     cluster.serve(tcp(where))
-    blob = bytes(range(256)) * 4096
     with cluster.socket(socket.SOCK_STREAM) as client:
         client.connect((str(VIP), 80))
         stream = client.makefile("rwb")
         assert stream.readline() == f"p{where + 1} {CLIENT}\n".encode()
-        received = bytearray()
-        for at in range(0, len(blob), 65536):
-            client.sendall(blob[at : at + 65536])
-            received += stream.read(65536)
-        assert bytes(received) == blob
+        assert_echoed(client, stream)
     first, second = cluster.counters()
     assert (first["local"] > 0, first["remote_tx"] > 0, second["decapsulated"] > 0) == (
         where == 0,

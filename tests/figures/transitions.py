@@ -5,7 +5,6 @@ The witness at the router sends a datagram along every route the moment it appea
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from tests.bench.report import Row
 from tests.e2e.cluster import Cluster, cluster
 from tests.figures.rows import counted
 from tests.lab import until
-from tests.lab.host import Process
+from tests.lab.companion import Companion
 from tests.lab.release import Edit, build_release
 
 TRANSITIONS = 10_000
@@ -52,34 +51,13 @@ class Witnessed(msgspec.Struct, frozen=True):
     dark_ms: float
 
 
-class Witness:
+class Witness(Companion[Witnessed]):
     """``with Witness(made) as witness:`` watches; ``stop`` says what was seen."""
 
     def __init__(self, made: Cluster) -> None:
         """At the router of the lab."""
-        self._router = made.lab.router
-        self._process: Process | None = None
-
-    def __enter__(self) -> Witness:
-        """It is watching when this returns."""
         options = [f"--network={_NETWORK}", "--port=53", f"--every={_EVERY_SECONDS}"]
-        argv: list[str | Path] = [sys.executable, "-I", "-S", _PROGRAM, *options]
-        self._process = self._router.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "watching\n"
-        return self
-
-    def stop(self) -> Witnessed:
-        """End, and say what was seen."""
-        assert self._process is not None
-        said, _ = self._process.communicate("", timeout=30)
-        return msgspec.json.decode(said, type=Witnessed)
-
-    def __exit__(self, *_: object) -> None:
-        """End it if :meth:`stop` was not reached."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
+        super().__init__(made.lab.router, [sys.executable, "-I", "-S", _PROGRAM, *options], "watching", Witnessed)
 
 
 def transition_rows() -> list[Row]:

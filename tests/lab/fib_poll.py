@@ -12,11 +12,11 @@ import threading
 import time
 from ipaddress import IPv4Network
 from pathlib import Path
-from types import TracebackType
 
 import msgspec
 
-from tests.lab.host import Host, Process
+from tests.lab.companion import Companion
+from tests.lab.host import Host
 
 INTERVAL_S = 0.02
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,34 +30,13 @@ class FibSeen(msgspec.Struct, frozen=True):
     first_missing: float | None
 
 
-class FibPoll:
-    """``with FibPoll(lab.router, prefix) as poll:`` looks until :meth:`stop`."""
+class FibPoll(Companion[FibSeen]):
+    """``with FibPoll(lab.router, prefix) as poll:`` looks until :meth:`stop`. Entered, it has looked once."""
 
     def __init__(self, host: Host, prefix: str) -> None:
         """IPv4 only, as /proc/net/route is."""
-        self._host = host
-        self._prefix = prefix
-        self._process: Process | None = None
-
-    def __enter__(self) -> FibPoll:
-        """Start; the first look has been done when this returns."""
-        argv: list[str | Path] = [sys.executable, "-m", "tests.lab.fib_poll", self._prefix]
-        self._process = self._host.popen(argv, stdin=-1, stdout=-1, cwd=ROOT)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "looking\n"
-        return self
-
-    def stop(self) -> FibSeen:
-        """End, and say what was seen."""
-        assert self._process is not None
-        said, _ = self._process.communicate("", timeout=10)
-        return msgspec.json.decode(said, type=FibSeen)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End it if a test did not get that far."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
+        argv = [sys.executable, "-m", "tests.lab.fib_poll", prefix]
+        super().__init__(host, argv, "looking", FibSeen, timeout=10, cwd=ROOT)
 
 
 def has_route(table: str, prefix: str) -> bool:

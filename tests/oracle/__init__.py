@@ -20,7 +20,6 @@ figures, I10 by every test that waits for the status, I11 by ``tests/e2e/test_re
 from __future__ import annotations
 
 import base64
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,7 +28,7 @@ from types import TracebackType
 import msgspec
 
 from tests.lab import Lab
-from tests.lab.host import Process
+from tests.lab.companion import Companion
 
 _PROGRAM = Path(__file__).with_name("oracle.py")
 #: Where a password has to stand: the router's and the nodes' own configurations. Pins cannot be read.
@@ -56,7 +55,7 @@ class PromiseBroken(AssertionError):
     """What of the promise did not hold, one line each."""
 
 
-class Oracle:
+class Oracle(Companion[OracleSeen]):
     """Watches from entering the context to its end, or to :meth:`stop`; then the invariants must have held."""
 
     def __init__(
@@ -71,27 +70,18 @@ class Oracle:
     ) -> None:
         """``port``: of a UDP service of the lab's pods. ``same_servers`` False: servers come and go on purpose."""
         self._lab = lab
-        self._argv = [*(f"--vip={vip}" for vip in vips), f"--port={port}", *(f"--allowed={net}" for net in _ALLOWED)]
+        options = [*(f"--vip={vip}" for vip in vips), f"--port={port}", *(f"--allowed={net}" for net in _ALLOWED)]
+        super().__init__(lab.router, [sys.executable, "-I", "-S", _PROGRAM, *options], "looking", OracleSeen)
         self._always_routed = always_routed
         self._same_sessions = same_sessions
         self._same_servers = same_servers
         self._canary = canary
-        self._process: Process | None = None
-
-    def __enter__(self) -> Oracle:
-        """Start; it is looking when this returns."""
-        argv: list[str | Path] = [sys.executable, "-I", "-S", _PROGRAM, *self._argv]
-        self._process = self._lab.router.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "looking\n"
-        return self
 
     def stop(self) -> OracleSeen:
         """End, and say what was seen, whether or not the invariants held."""
-        assert self._process is not None
-        said, _ = self._process.communicate("", timeout=30)
+        seen = super().stop()
         self._process = None
-        return msgspec.json.decode(said, type=OracleSeen)
+        return seen
 
     def broken(self, seen: OracleSeen) -> list[str]:
         """What did not hold, in words that begin with the number of the invariant."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from announcer.model.bgp import Password, PeerState
+from announcer.model.bgp import Password, PeerObserved, PeerState
 from announcer.model.steps import Announce
 from tests.bgpd.interop import Interop, interop, neighbor, route
 from tests.lab import Lab, SessionOptions, until
@@ -42,11 +42,14 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def says(made: Interop, words: str) -> str:
     """Wait until the peer has no session and these words say why; all of them.
 
-    GoBGP sets the option after it took the connection. What came before that got through, now and then all that a
-    session needs; it ends when the hold time of 30 s is over, and the next one does not come up.
+    A router may set the option after it took the connection. What came before that got through, now and then all that
+    a session needs; it ends when the hold time of 30 s is over.
     """
-    peer = made.wait(lambda p: words in (p.last_error or ""), f"an error with {words!r}", 75)
-    assert peer.state is not PeerState.ESTABLISHED
+
+    def kept_away(peer: PeerObserved) -> bool:
+        return words in (peer.last_error or "") and peer.state is not PeerState.ESTABLISHED
+
+    peer = made.wait(kept_away, f"no session and an error with {words!r}", 120)
     return peer.last_error or ""
 
 

@@ -2,18 +2,21 @@
 
     blast.py 203.0.113.10 --udp-port 53 --rate 1000 --tcp-port 80 --connections 200
 
-Until the end of standard input. Every connection asks for something about once a second and is the same from beginning
-to end; one that is reset, closed or silent counts as broken. Prints one line of JSON.
+Until the end of standard input; a line there is answered by what was seen so far. Every connection asks for something
+about once a second and is the same from beginning to end; one that is reset, closed or silent counts as broken. Prints
+one line of JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import selectors
 import socket
 import sys
 import time
+from collections.abc import Sized
 
 SOCKETS = 64
 LATE_SECONDS = 3.0
@@ -54,8 +57,11 @@ def main() -> None:
             due += 1 / arguments.rate
         for key, _ in selector.select(max(0.0, min(due - now, 0.05)) if stop_at == float("inf") else 0.05):
             if key.fileobj is sys.stdin:
-                selector.unregister(sys.stdin)
-                stop_at = time.monotonic() + LATE_SECONDS
+                if os.read(key.fd, 1):
+                    _tell(sent, waiting, held, broken)
+                else:
+                    selector.unregister(sys.stdin)
+                    stop_at = time.monotonic() + LATE_SECONDS
                 continue
             one = key.data
             if one.fileno() in asked:
@@ -63,7 +69,12 @@ def main() -> None:
             else:
                 _answers(one, waiting)
     silent = {number for number, since in asked.items() if since and time.monotonic() - since > LATE_SECONDS}
-    print(json.dumps({"sent": sent, "lost": len(waiting), "connections": len(held), "broken": len(broken | silent)}))
+    _tell(sent, waiting, held, broken | silent)
+
+
+def _tell(sent: int, waiting: Sized, held: Sized, broken: Sized) -> None:
+    told = {"sent": sent, "lost": len(waiting), "connections": len(held), "broken": len(broken)}
+    print(json.dumps(told), flush=True)
 
 
 def _sender(vip: str, port: int) -> socket.socket:

@@ -23,7 +23,10 @@ class Blasted(msgspec.Struct, frozen=True):
 
 
 class Blast(Companion[Blasted]):
-    """1,000 datagrams a second and 200 connections, unless told otherwise. All connections stand once it is entered."""
+    """1,000 datagrams a second and 200 connections, unless told otherwise. All connections stand once it is entered.
+
+    It answers :meth:`look`; what is then on its way counts as lost.
+    """
 
     def __init__(self, host: Host, vip: str, *, rate: int = 1000, connections: int = 200) -> None:
         """``rate`` per second."""

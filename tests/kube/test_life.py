@@ -159,8 +159,8 @@ def test_while_the_api_server_is_away_routes_stay_and_an_agent_may_even_restart(
         agent.kill()
         agent.start()
         until(lambda: agent.status().get("sources", {}).get("synced") is False, "started without an API server", 30)
-        cluster.api.delete("EndpointSlice", "default", "web-1")
         cluster.api.create(cluster.slice_of("web", ["n1p1", "n1p2", "n2p1"], name="web-2"))
+        cluster.api.delete("EndpointSlice", "default", "web-1")
         cluster.relay.come_back()
         for one in cluster.agents:
             until(lambda one=one: one.vip(VIP)["backends"]["serving"] == 3, "what happened meanwhile", 60)  # type: ignore[misc]

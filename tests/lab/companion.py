@@ -1,4 +1,8 @@
-"""A program that runs beside a test on a host: it says a word when it is ready, and JSON when its input ends."""
+"""A program that runs beside a test on a host: it says a word when it is ready, and JSON when its input ends.
+
+Some also tell in JSON what they have seen so far whenever they are sent a line, so that a test can hold a fault until
+it was seen.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +47,15 @@ class Companion(Generic[Told]):
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == f"{self._ready}\n"
         return self
+
+    def look(self) -> Told:
+        """What it has seen so far. Only for a program that answers a line."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return msgspec.json.decode(self._process.stdout.readline(), type=self._told)
 
     def stop(self) -> Told:
         """End it, and say what it has told."""

@@ -7,8 +7,9 @@ packet would find it. Run as a program it does the looking, inside the host's na
 from __future__ import annotations
 
 import json
+import os
+import select
 import sys
-import threading
 import time
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -31,7 +32,10 @@ class FibSeen(msgspec.Struct, frozen=True):
 
 
 class FibPoll(Companion[FibSeen]):
-    """``with FibPoll(lab.router, prefix) as poll:`` looks until :meth:`stop`. Entered, it has looked once."""
+    """``with FibPoll(lab.router, prefix) as poll:`` looks until :meth:`stop`. Entered, it has looked once.
+
+    It answers :meth:`look`.
+    """
 
     def __init__(self, host: Host, prefix: str) -> None:
         """IPv4 only, as /proc/net/route is."""
@@ -47,20 +51,14 @@ def has_route(table: str, prefix: str) -> bool:
     return any(row[1] == destination and row[7] == mask and row[2] != "00000000" for row in rows)
 
 
-def _await_end(stop: threading.Event) -> None:
-    sys.stdin.read()
-    stop.set()
-
-
 def main() -> None:
-    """Look at the route to the prefix given until standard input ends; then print what was seen as JSON."""
+    """Look at the route to the prefix given until standard input ends; print what was seen then, and for each line."""
     prefix = sys.argv[1]
-    stop = threading.Event()
-    threading.Thread(target=_await_end, args=(stop,), daemon=True).start()
     looks = missing = 0
     first: float | None = None
     table = Path("/proc/net/route")
-    while not stop.is_set():
+    ended = False
+    while not ended:
         there = has_route(table.read_text(), prefix)
         looks += 1
         if not there:
@@ -68,8 +66,9 @@ def main() -> None:
             first = first or time.time()
         if looks == 1:
             print("looking", flush=True)
-        stop.wait(INTERVAL_S)
-    print(json.dumps({"looks": looks, "missing": missing, "first_missing": first}))
+        if select.select([sys.stdin], [], [], INTERVAL_S)[0]:
+            ended = not os.read(sys.stdin.fileno(), 1)
+            print(json.dumps({"looks": looks, "missing": missing, "first_missing": first}), flush=True)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,10 @@ def _transitions(made: Cluster) -> None:
     with Oracle(made.lab, *_VIPS, same_sessions=True, same_servers=False) as oracle:
         _set_ready(made, False)
         until(lambda: not _routed(made), "no route to either address", 30)
+        until(lambda: oracle.look().without_route > 0, "the oracle has seen it")
         _set_ready(made, True)
         await_both(made)
-        seen = oracle.stop()
-    assert oracle.broken(seen) == []
-    assert seen.without_route > 0, "it was away, and came back"
+        assert oracle.broken(oracle.stop()) == []
 
 
 def _set_ready(made: Cluster, ready: bool) -> None:

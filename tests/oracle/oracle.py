@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import json
+import os
 import selectors
 import socket
 import sys
@@ -80,7 +81,7 @@ class Oracle:
         self._sessions = frozenset[str]()
 
     def run(self) -> None:
-        """Until standard input ends, then until the last answer is in or late."""
+        """Until standard input ends, then until the last answer is in or late. A line asks what was seen so far."""
         print("looking", flush=True)
         due = time.monotonic()
         stopping = False
@@ -90,12 +91,17 @@ class Oracle:
                 self._look()
             wait = LOOK_SECONDS if stopping else max(0.0, due - time.monotonic())
             for key, _ in self._selector.select(wait):
-                if key.fileobj is sys.stdin:
+                if key.fileobj is sys.stdin and os.read(key.fd, 1):
+                    self._tell()
+                elif key.fileobj is sys.stdin:
                     stopping = True
                     self._selector.unregister(sys.stdin)
                 else:
                     self._hear(key.data)
             self._give_up()
+        self._tell()
+
+    def _tell(self) -> None:
         print(json.dumps(self.seen.__dict__), flush=True)
 
     def _look(self) -> None:

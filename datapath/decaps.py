@@ -43,6 +43,14 @@ class Decaps:
         wanted = {entry: value for group in self._by_frontend.values() for entry, value in group.items()}
         return wanted | {entry: value for entry, (value, _) in self._lingering.items()}
 
+    def of(self, frontend: bytes) -> Mapping[bytes, bytes]:
+        """The entries that this frontend (``struct lb_frontend_key``) wants, as the index has them."""
+        return self._by_frontend.get(frontend, {})
+
+    def lingering(self) -> AbstractSet[bytes]:
+        """The entries that no frontend wants any more."""
+        return self._lingering.keys()
+
     def put(self, wanted: Mapping[bytes, bytes], undo: ExitStack) -> None:
         """Let the kernel have these. Raises ``TargetError``: the map is full."""
         for entry, value in wanted.items():

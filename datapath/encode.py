@@ -120,16 +120,23 @@ def _network(length: int, address: bytes) -> IPNetwork:
 
 
 def decap_entries(frontend: Frontend) -> dict[bytes, bytes]:
-    """``struct lb_decap_key`` to ``struct lb_decap``: what other nodes may send to local backends of this frontend."""
+    """``struct lb_decap_key`` to ``struct lb_decap``: what other nodes may send to endpoints of this frontend here."""
     key = frontend.key
     vip, port, protocol = address_bytes(key.vip), port_bytes(key.port), key.protocol.number
     return {
         abi.DECAP_KEY.pack(address_bytes(backend.address), vip, port, protocol): abi.DECAP.pack(
             port_bytes(backend.port)
         )
-        for backend in (*frontend.backends, *frontend.terminating)
+        for backend in (*frontend.backends, *frontend.terminating, *frontend.for_others)
         if backend.local
     }
+
+
+def decap_backend(data: bytes, value: bytes) -> Backend:
+    """The backend on this node that an entry is for."""
+    address, *_ = abi.DECAP_KEY.unpack(data)
+    (port,) = abi.DECAP.unpack(value)
+    return Backend(decode_address(address), int.from_bytes(port, "big"), True)
 
 
 def decap_frontend(data: bytes) -> bytes:

@@ -6,18 +6,20 @@ what ``maglev`` says for just the backends that serve; so one damaged slot is en
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress
 from datapath import abi, blocks, encode, native, rows
 from datapath.blocks import Entry
+from datapath.decaps import Decaps
 from datapath.maps import Maps
 from datapath.sources import Ranges, SourceSets
 
 _Get = Callable[[bytes], bytes | None]
 _RangesOf = Callable[[int], Ranges]
+_Backends = tuple[Backend, ...]
 Ids = tuple[tuple[Backend, int], ...]
 
 
@@ -25,13 +27,15 @@ class Held(NamedTuple):
     """A frontend as it stands in the maps.
 
     ``ids`` by backend: first those that serve, sorted, then those that terminate. ``problem`` is empty if it is right
-    in itself. ``ranges``: clients that are let in, None: all.
+    in itself. ``ranges``: clients that are let in, None: all. ``for_others`` as in ``Frontend``: what other nodes may
+    send to beyond its members.
     """
 
     entry: Entry = Entry()
     ids: Ids = ()
     problem: str = ""
     ranges: Ranges | None = None
+    for_others: tuple[Backend, ...] = ()
 
     @property
     def members(self) -> tuple[Backend, ...]:
@@ -59,6 +63,7 @@ class Held(NamedTuple):
             key=key,
             backends=self.serving,
             terminating=self.terminating,
+            for_others=self.for_others,
             affinity=bool(self.entry.flags & abi.FrontendFlag.AFFINITY),
             source_ranges=self.ranges,
             reject=bool(self.entry.flags & abi.FrontendFlag.REJECT),
@@ -75,7 +80,10 @@ class Contents(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A frontend as it was read before: its entry, a digest of all that this names, and what follows from it."""
+    """A frontend as it was read before: its entry, a digest of all that this names, and what follows from it.
+
+    ``decaps``: the entries of its members.
+    """
 
     raw: bytes
     digest: int
@@ -87,10 +95,11 @@ class _Known(NamedTuple):
 class Reader:
     """Reads frontends, and looks into a block again only when something of it has changed."""
 
-    def __init__(self, maps: Maps, sources: SourceSets) -> None:
-        """``sources``: what the entries' sets of clients mean."""
+    def __init__(self, maps: Maps, sources: SourceSets, decaps: Decaps) -> None:
+        """``sources``: what the entries' sets of clients mean. ``decaps``: which entries are wanted."""
         self._maps = maps
         self._sources = sources
+        self._decaps = decaps
         self._digests = native.Digests(maps.rows.bytes, maps.backends.bytes, maps.backends.info.max_entries)
         self._known: dict[FrontendKey, _Known] = {}
 
@@ -103,7 +112,9 @@ class Reader:
         self._sources.read()
         vips, decaps = self._maps.vips.dump(), self._maps.decaps.dump()
         entries = {encode.decode_frontend_key(key): value for key, value in self._maps.frontends.dump().items()}
-        self._known = {key: self._read(key, raw, self._sources.ranges) for key, raw in entries.items()}
+        found = {key: self._read(key, raw, self._sources.ranges) for key, raw in entries.items()}
+        others = self._others(found, decaps)
+        self._known = {key: _with_others(known, others.get(key, ())) for key, known in found.items()}
         served = {known.vip for known in self._known.values() if known.held.entry.serving}
         frontends = {}
         for key, known in self._known.items():
@@ -118,8 +129,22 @@ class Reader:
         raw = self._maps.frontends.get(encode.frontend_key(key))
         if raw is None:
             return None
-        known = self._known[key] = self._read(key, raw, self._sources.verified)
+        known = self._read(key, raw, self._sources.verified)
+        wanted = self._decaps.of(encode.frontend_key(key)).items() - known.decaps.items()
+        others = [entry for entry in wanted if self._maps.decaps.get(entry[0]) == entry[1]]
+        known = self._known[key] = _with_others(known, _backends(others))
         return _checked(key, known, self._maps.vips.get, self._maps.decaps.get)
+
+    def _others(self, found: dict[FrontendKey, _Known], decaps: dict[bytes, bytes]) -> dict[FrontendKey, _Backends]:
+        """By frontend: what is taken from other nodes beyond what its members need."""
+        rest = decaps.keys() - self._decaps.lingering()
+        for known in found.values():
+            rest.difference_update(known.decaps)
+        by_frontend: dict[bytes, list[tuple[bytes, bytes]]] = {}
+        for entry in rest:
+            by_frontend.setdefault(encode.decap_frontend(entry), []).append((entry, decaps[entry]))
+        keys = {encode.frontend_key(key): key for key in found} if by_frontend else {}
+        return {keys[raw]: _backends(entries) for raw, entries in by_frontend.items() if raw in keys}
 
     def _read(self, key: FrontendKey, raw: bytes, ranges_of: _RangesOf) -> _Known:
         before = self._known.get(key)
@@ -130,8 +155,18 @@ class Reader:
             digest = self._digests.of(entry.block, entry.length, entry.members)
         if before and (before.raw, before.digest, before.held.ranges, before.held.problem) == (raw, digest, ranges, ""):
             return before
-        held = Held(entry, *_read_block(self._maps, entry), ranges)
+        held = Held(entry, *_read_block(self._maps, entry), ranges)  # and for others, which the entry does not tell
         return _Known(raw, digest, held, encode.address_bytes(key.vip), encode.decap_entries(held.frontend(key)))
+
+
+def _backends(entries: Iterable[tuple[bytes, bytes]]) -> _Backends:
+    # Sorted as bytes, which is the order of their addresses, and takes what somebody else may have written.
+    return tuple(encode.decap_backend(*entry) for entry in sorted(entries))
+
+
+def _with_others(known: _Known, others: _Backends) -> _Known:
+    """The same object, and so known to be the same, unless that differs."""
+    return known if known.held.for_others == others else known._replace(held=known.held._replace(for_others=others))
 
 
 def vip_value(serves: bool) -> bytes:

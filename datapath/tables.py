@@ -41,7 +41,7 @@ class Tables:
         self._sieve = Sieve(maps.sieve)
         self.sources = SourceSets(maps.sources, rest=limits.rest)
         self._decaps = Decaps(maps.decaps, linger=limits.linger)
-        self.reader = Reader(maps, self.sources)
+        self.reader = Reader(maps, self.sources, self._decaps)
         contents = self.reader.all()
         words, numbers = len(maps.rows.words), maps.backends.info.max_entries
         self._blocks = Extents(words, rest=limits.rest)
@@ -159,7 +159,8 @@ class Tables:
             self._put_vip(key.vip, serves)
             self.maps.frontends.put(encode.frontend_key(key), new.pack())
             undo.pop_all()
-        self._switched(frontend, old, Held(new, ids, ranges=frontend.source_ranges), now)
+        held = Held(new, ids, ranges=frontend.source_ranges, for_others=frontend.for_others)
+        self._switched(frontend, old, held, now)
 
     def replace_row(self, key: FrontendKey, row: Row, now: float) -> None:
         """The same members with another row: slots have become steady. Raises ``TargetError``."""

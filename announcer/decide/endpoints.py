@@ -37,11 +37,13 @@ class PortBackends(msgspec.Struct, frozen=True, kw_only=True):
 
     ``serving``: those that may take new connections, by backend; nobody may if it is empty. ``draining``: those that
     terminate and still answer, whether or not they may take new ones. ``known``: how many there are in any state.
+    ``here``: those of them on this node, sorted.
     """
 
     serving: tuple[Candidate, ...] = ()
     draining: tuple[Candidate, ...] = ()
     known: frozenset[tuple[IPAddress, int]] = frozenset()
+    here: tuple[Backend, ...] = ()
 
     @property
     def local(self) -> tuple[Candidate, ...]:
@@ -75,7 +77,8 @@ def endpoints_of(
     ready = tuple(one for one in merged if one.ready)
     draining = tuple(one for one in merged if one.draining)
     fallback = draining if readiness is Readiness.READY_THEN_SERVING else ()
-    return PortBackends(serving=ready or fallback, draining=draining, known=frozenset(found))
+    here = tuple(one.backend for one in merged if one.backend.local)
+    return PortBackends(serving=ready or fallback, draining=draining, known=frozenset(found), here=here)
 
 
 def _matching(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[tuple[Endpoint, int]]:

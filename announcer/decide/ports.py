@@ -11,7 +11,7 @@ from announcer.decide.modes import lb_mode_of
 from announcer.decide.rules import Rules, rules_of
 from announcer.decide.sources import source_ranges
 from announcer.decide.topology import near
-from announcer.model.lb import Frontend, FrontendKey, Mode
+from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress
 from announcer.model.objects import (
     EndpointSlice,
@@ -116,20 +116,27 @@ def _new_port(
     backends = tuple(one.backend for one in chosen)
     keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
     local_only = service.external_traffic_policy is TrafficPolicy.LOCAL
+    terminating = tuple(
+        one.backend for one in found.draining if one.backend not in backends and (one.backend.local or not local_only)
+    )
     frontend = Frontend(
         key=key,
         backends=backends,
-        terminating=tuple(
-            one.backend
-            for one in found.draining
-            if one.backend not in backends and (one.backend.local or not local_only)
-        ),
+        terminating=terminating,
+        for_others=() if local_only else _others(found.here, (*backends, *terminating)),
         affinity=service.session_affinity is SessionAffinity.CLIENT_IP,
         source_ranges=source_ranges(service, key.vip.version),
         reject=keeps and not found.serving,
         mode=mode,
     )
     return Port(frontend=frontend, found=found, attracts=attracts, keeps=keeps), remark
+
+
+def _others(here: tuple[Backend, ...], members: tuple[Backend, ...]) -> tuple[Backend, ...]:
+    """Endpoints here that are no members. Other nodes name them by address: the first of each, and none of a member."""
+    taken = {backend.address for backend in members}
+    by_address = {backend.address: backend for backend in reversed(here) if backend.address not in taken}
+    return tuple(sorted(by_address.values()))
 
 
 def found_behind(

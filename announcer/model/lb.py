@@ -96,6 +96,10 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True):
     ``terminating``: backends that take no new connections and keep those that they have (KEP-1669), sorted, none of
     them in ``backends``. One that is in neither is gone: its connections are lost whatever is done.
 
+    ``for_others``: endpoints on this node to which it sends nothing, sorted, of another address than those in both.
+    Packets that other nodes send to them are taken all the same: nodes learn of a change one after the other, and
+    some are told by hints to use other endpoints than this one.
+
     ``mode``: how remote backends get their packets.
 
     ``affinity``: the backend is chosen by the client's address alone (``sessionAffinity: ClientIP``).
@@ -109,6 +113,7 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True):
     key: FrontendKey
     backends: tuple[Backend, ...] = ()
     terminating: tuple[Backend, ...] = ()
+    for_others: tuple[Backend, ...] = ()
     affinity: bool = False
     source_ranges: tuple[IPNetwork, ...] | None = None
     reject: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from announcer.model.lb import Frontend
 from announcer.model.net import IPAddress, host_prefix
 from announcer.model.steps import (
@@ -114,8 +116,8 @@ def out_of_service(view: View, vip: IPAddress) -> list[AnyStep]:
     steps: list[AnyStep] = [
         Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in leaving if _may_go(view, (peer, nlri))
     ]
-    additions = [frontend for frontend in differing(view, vip) if frontend.key not in present]
-    changes = [frontend for frontend in differing(view, vip) if frontend.key in present]
+    additions = [frontend for frontend in differing(view, vip) if _only_adds(present.get(frontend.key), frontend)]
+    changes = [frontend for frontend in differing(view, vip) if frontend not in additions]
     gone = sorted(key for key in present if key not in wanted)
     steps += [ProgramFrontend(lane=lane, frontend=frontend) for frontend in additions]
     if not changes and not gone:
@@ -124,6 +126,14 @@ def out_of_service(view: View, vip: IPAddress) -> list[AnyStep]:
     steps += [ProgramFrontend(lane=lane, frontend=frontend) for frontend in changes]
     steps += [RemoveFrontend(lane=lane, key=key) for key in gone]
     return steps
+
+
+def _only_adds(present: Frontend | None, wanted: Frontend) -> bool:
+    """The frontend is new, or takes from other nodes what it did not, and nothing else."""
+    if present is None:
+        return True
+    more = {*present.for_others} < {*wanted.for_others}
+    return more and msgspec.structs.replace(present, for_others=wanted.for_others) == wanted
 
 
 def _waits(view: View, vip: IPAddress, leaving: list[PeerRoute]) -> list[AnyStep]:

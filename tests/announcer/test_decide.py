@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from announcer.decide import decide
 from announcer.decide.services import PROXY_LABEL
+from announcer.decide.topology import ZONE_LABEL
 from announcer.decide.vips import EXCLUDE_LABEL
 from announcer.model.desired import BackendCount, Desired, Reason
 from announcer.model.lb import Backend, FrontendKey
@@ -115,6 +117,45 @@ def test_an_endpoint_that_is_ready_in_one_of_two_slices_serves() -> None:
         )
     )
     assert desired.frontends[HTTP].backends == (Backend(ip("10.244.1.10"), 8080, local=True),)
+
+
+def test_other_nodes_may_send_to_every_endpoint_here() -> None:
+    """They may know already that it is ready, or still believe that it is."""
+    mine, other = Backend(ip("10.244.1.10"), 8080, local=True), Backend(ip("10.244.1.11"), 8080, local=True)
+    pods = (
+        endpoints("web", "10.244.1.10", name="web-1"),
+        endpoints("web", "10.244.1.11", name="web-2", ready=False),
+        endpoints("web", "10.244.2.10", name="web-3", node_name="n2", ready=False),
+    )
+    found = decide(snapshot(service(), *pods)).frontends[HTTP]
+    assert (found.backends, found.for_others) == ((mine,), (other,))
+    assert decide(snapshot(service(local=True), *pods)).frontends[HTTP].for_others == (), "they send nothing"
+
+
+def test_an_endpoint_that_is_meant_for_another_zone_is_for_other_nodes() -> None:
+    here = endpoints("web", "10.244.1.10", name="web-1")
+    far = endpoints("web", "10.244.1.11", name="web-2")
+    hinted = [
+        msgspec.structs.replace(
+            piece, endpoints=tuple(msgspec.structs.replace(one, for_zones=(zone,)) for one in piece.endpoints)
+        )
+        for piece, zone in ((here, "a"), (far, "b"))
+    ]
+    found = decide(snapshot(node(labels={ZONE_LABEL: "a"}), service(), *hinted)).frontends[HTTP]
+    assert found.backends == (Backend(ip("10.244.1.10"), 8080, local=True),)
+    assert found.for_others == (Backend(ip("10.244.1.11"), 8080, local=True),)
+
+
+def test_what_other_nodes_send_to_one_address_goes_to_one_port() -> None:
+    """Their packets name the address alone, and that of a member is the member's."""
+    one, two = [("http", Protocol.TCP, 8080)], [("http", Protocol.TCP, 9090)]
+    pods = (
+        endpoints("web", "10.244.1.10", name="web-1", ports=one),
+        endpoints("web", "10.244.1.10", "10.244.1.11", name="web-2", ports=two, ready=False),
+        endpoints("web", "10.244.1.11", name="web-3", ports=one, ready=False),
+    )
+    found = decide(snapshot(service(), *pods)).frontends[HTTP]
+    assert found.for_others == (Backend(ip("10.244.1.11"), 8080, local=True),)
 
 
 def test_policy_local_serves_local_endpoints_alone() -> None:

@@ -204,6 +204,17 @@ def test_the_last_backend_leaving_empties_the_frontend_after_the_route_has_gone(
     assert names(steps) == ["Withdraw", "AwaitSent", "Drain", "ProgramFrontend"]
 
 
+def test_what_other_nodes_may_send_waits_for_no_drain() -> None:
+    """It takes nothing away; the other way round it does."""
+    wanted = desired(ready=False)
+    (frontend,) = wanted.frontends.values()
+    assert frontend.for_others
+    less = {KEY: msgspec.structs.replace(frontend, for_others=())}
+    assert names(plan(wanted, observed(frontends=less), NOW)) == ["ProgramFrontend"]
+    more = {KEY: msgspec.structs.replace(frontend, for_others=(*frontend.for_others, Backend(ip("10.244.1.99"), 1)))}
+    assert names(plan(wanted, observed(frontends=more), NOW)) == ["Drain", "ProgramFrontend"]
+
+
 def test_a_failing_proof_withdraws_after_the_grace_and_repairs_in_the_same_lane() -> None:
     def failing(seconds: float) -> Observed:
         proof = Proof(ok=False, at=NOW, since=NOW - seconds, problem="x")

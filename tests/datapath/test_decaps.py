@@ -1,4 +1,4 @@
-"""What other nodes send to a backend that this node has just given up."""
+"""What other nodes send to a backend that this node has just given up, or does not use itself."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ pytestmark = pytest.mark.root
 
 LINGER = 5.0
 BOTH, REMOTE_ONLY = frontend(LOCAL, REMOTE), frontend(REMOTE)
+LENT = frontend(REMOTE, for_others=(LOCAL,))
+GONE = frontend(LOCAL, port=81)
 
 
 class Clocked:
@@ -51,6 +53,11 @@ class Clocked:
         made.open()
         self.node._open.append(made)
         return made
+
+    def restart(self) -> None:
+        self.datapath.close()
+        self.node._open.remove(self.datapath)
+        self.datapath = self.open()
 
     def takes(self, backend: Backend = LOCAL, vip: object = VIP) -> bool:
         """Would a packet that another node sends to this backend be taken?"""
@@ -118,13 +125,82 @@ def test_an_entry_that_somebody_takes_away_while_it_lingers_is_no_trouble(clocke
     assert observe(clocked.datapath).frontends == {BOTH.key: REMOTE_ONLY}
 
 
-def test_a_new_agent_knows_of_nothing_that_lingers(clocked: Clocked) -> None:
+def test_a_new_agent_lets_go_of_what_lingers_in_the_same_way(clocked: Clocked) -> None:
+    """It finds it as what others may send; where the frontend is gone, so is that."""
     done(program(clocked.datapath, BOTH))
+    done(program(clocked.datapath, GONE))
     done(program(clocked.datapath, REMOTE_ONLY))
-    clocked.datapath.close()
-    clocked.node._open.remove(clocked.datapath)
-    clocked.datapath = clocked.open()
+    done(remove(clocked.datapath, GONE.key))
+    clocked.restart()
+    assert observe(clocked.datapath).frontends == {BOTH.key: LENT}
+    done(program(clocked.datapath, REMOTE_ONLY))
+    for _ in range(2):
+        seen = observe(clocked.datapath)
+        assert (seen.frontends, seen.maps["lb_decaps"].used) == ({BOTH.key: REMOTE_ONLY}, 1)
+        assert clocked.takes()
+    clocked.now += LINGER
     assert observe(clocked.datapath).maps["lb_decaps"].used == 0
+
+
+def test_what_is_for_others_is_taken_read_back_and_outlives_the_agent(clocked: Clocked) -> None:
+    done(program(clocked.datapath, REMOTE_ONLY))
+    assert not clocked.takes()
+    done(program(clocked.datapath, LENT))
+    for _ in range(2):
+        seen = observe(clocked.datapath)
+        assert (seen.frontends, seen.damaged) == ({LENT.key: LENT}, {})
+        assert clocked.takes()
+        clocked.restart()
+    done(program(clocked.datapath, REMOTE_ONLY))
+    clocked.now += LINGER
+    assert observe(clocked.datapath).frontends == {LENT.key: REMOTE_ONLY}
+    assert not clocked.takes()
+
+
+def test_a_backend_that_becomes_ready_or_stops_being_so_is_taken_all_the_time(clocked: Clocked) -> None:
+    for wanted in (LENT, BOTH, LENT, frontend(REMOTE, LOCAL, affinity=True), LENT):
+        done(program(clocked.datapath, wanted))
+        assert observe(clocked.datapath).frontends == {wanted.key: wanted}
+        clocked.now += 2 * LINGER
+        assert observe(clocked.datapath).frontends == {wanted.key: wanted}
+        assert clocked.takes()
+
+
+def test_a_frontend_without_members_takes_for_others(clocked: Clocked) -> None:
+    wanted = frontend(for_others=(LOCAL,))
+    done(program(clocked.datapath, wanted))
+    assert observe(clocked.datapath).frontends == {wanted.key: wanted}
+    assert clocked.takes()
+
+
+@pytest.mark.parametrize("what", ["taken away", "another port", "more"])
+def test_damage_to_what_is_for_others_is_seen_and_mended(clocked: Clocked, what: str) -> None:
+    done(program(clocked.datapath, LENT))
+    assert observe(clocked.datapath).frontends == {LENT.key: LENT}
+    table = clocked.datapath._loaded.maps.decaps
+    ((key, value),) = table.dump().items()
+    match what:
+        case "taken away":
+            table.remove(key)
+        case "another port":
+            table.put(key, value[::-1])
+        case "more":
+            table.put(bytes(reversed(key[:16])) + key[16:], value)
+    seen = observe(clocked.datapath)
+    assert seen.frontends != {LENT.key: LENT}
+    done(program(clocked.datapath, LENT))
+    clocked.now += LINGER
+    assert observe(clocked.datapath).frontends == {LENT.key: LENT}
+    assert table.dump() == {key: value}
+
+
+def test_an_entry_of_nobody_that_somebody_wrote_is_no_trouble(clocked: Clocked) -> None:
+    done(program(clocked.datapath, LENT))
+    table = clocked.datapath._loaded.maps.decaps
+    ((key, value),) = table.dump().items()
+    table.put(key[:34] + b"\xff" + key[35:], value)  # a protocol that we never write
+    seen = observe(clocked.datapath)
+    assert (seen.frontends, seen.damaged) == ({LENT.key: LENT}, {})
 
 
 @pytest.fixture(params=[0.0, 600.0], ids=["at once", "lingering"])

@@ -17,6 +17,7 @@ from tests.bench.report import Row
 from tests.e2e.cluster import Cluster, cluster
 from tests.figures.rows import counted
 from tests.lab import until
+from tests.lab.agents import NodeAgent
 from tests.lab.companion import Companion
 from tests.lab.release import Edit, build_release
 
@@ -114,6 +115,9 @@ def _many_vips(policy: str) -> Iterator[Cluster]:
         for agent in made.agents:
             agent.start()
         _await_gone(made)
+        # The lab's nodes reach each other's Pods by way of the router.
+        ways = {node.pod_cidr: frozenset({node.address}) for node in made.lab.nodes}
+        until(lambda: ways.items() <= made.lab.router.fib().items(), "the ways to all Pods", _BACK_SECONDS)
         yield made
 
 
@@ -129,10 +133,15 @@ def _witnessed(made: Cluster, rounds: int) -> Witnessed:
 
 
 def _await_gone(made: Cluster) -> None:
-    """No route, and no backend left in any kernel: what comes next has to be programmed."""
+    """No route, every VIP known, and no backend left in any kernel: what comes next has to be programmed."""
     until(lambda: not _routes(made), "no route to a VIP", _BACK_SECONDS)
     for agent in made.agents:
-        until(lambda agent=agent: agent.status().get("datapath", {}).get("backends") == 0, "no backend", _BACK_SECONDS)  # type: ignore[misc]
+        until(lambda agent=agent: _is_idle(agent), "every VIP in the kernel without a backend", _BACK_SECONDS)  # type: ignore[misc]
+
+
+def _is_idle(agent: NodeAgent) -> bool:
+    datapath = agent.status().get("datapath", {})
+    return (datapath.get("frontends"), datapath.get("backends")) == (len(_VIPS), 0)
 
 
 def _routes(made: Cluster) -> dict[str, frozenset[str]]:

@@ -51,6 +51,7 @@ missing_packages() (
     need gobgpd gobgpd
     need mmdebstrap mmdebstrap
     need iperf3 iperf3
+    need faketime faketime
     need openssl openssl
     need setpriv util-linux
     need_file /usr/lib/frr/bgpd frr

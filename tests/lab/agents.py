@@ -27,13 +27,14 @@ class NodeAgent:
     def __init__(self, node: Node, manifests: Path = STANDALONE, *, arguments: tuple[str, ...] = ()) -> None:
         """The copy is made now; ``source`` is the folder that the agent follows.
 
-        ``arguments`` are added to its own at every start. ``release`` is the tree that it is started from (see
-        ``tests.lab.release``); None: this one.
+        ``arguments`` are added to its own at every start, and ``environment`` to that of this process. ``release`` is
+        the tree that it is started from (see ``tests.lab.release``); None: this one.
         """
         self.node = node
         self.source = node.folder / "manifests"
         self.state_dir = node.state_dir
         self.arguments = arguments
+        self.environment: dict[str, str] = {}
         self.release: Path | None = None
         self._process: Process | None = None
         if not self.source.exists():
@@ -61,7 +62,9 @@ class NodeAgent:
             f"--bpffs={self.node.bpffs}",
             *self.arguments,
         ]
-        environment = dict(os.environ) if self.release is None else os.environ | {"PYTHONPATH": str(self.release)}
+        environment = os.environ | self.environment
+        if self.release is not None:
+            environment["PYTHONPATH"] = str(self.release)
         with self.log.open("ab") as log:
             self._process = self.node.popen(argv, stderr=log, env=environment)
 

@@ -26,7 +26,8 @@ from bgpd.refusal import Cause, Refusal
 log = logging.getLogger("lockstep.speaker")
 
 #: The engine is asked for a sign of life when it has said nothing for so long.
-PING_SECONDS = 3.0
+PING_SECONDS = 1.0
+_SILENT = "ExaBGP does not answer"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Core:
         self._teardowns: list[IPAddress] = []
         self.forwarding_kept = False
         self.engine_restarts: dict[str, int] = {}  # by cause
+        self.engine_resumptions = 0
         self.clock_steps = 0
         self.strangers = 0  # connections that were reset, see bgpd.listener
         self.held = False  # while the engine is told to reload, it is given nothing to send
@@ -89,6 +91,7 @@ class Core:
             problem=self.problem,
             forwarding_kept=self.forwarding_kept,
             engine_restarts=dict(self.engine_restarts),
+            engine_resumptions=self.engine_resumptions,
             clock_steps=self.clock_steps,
             strangers=self.strangers,
         )
@@ -153,9 +156,22 @@ class Core:
         """True while there is an engine to talk to."""
         return self._dialogue is not None
 
-    def stalled(self, now: Now, limit: float) -> bool:
-        """True if the engine owes an answer and has given none for ``limit`` seconds."""
-        return self._dialogue is not None and self._dialogue.stalled(now.monotonic, limit)
+    @property
+    def question(self) -> float | None:
+        """As ``Dialogue.question``; None without an engine."""
+        return self._dialogue.question if self._dialogue is not None else None
+
+    def engine_silent(self, silent: bool) -> None:
+        """Whether the engine owes answers for longer than usual."""
+        text = _SILENT if silent else ""
+        if self._dialogue is not None and self.problem in ("", _SILENT) and self.problem != text:
+            self.problem = text
+            self.version += 1
+
+    def engine_resumed(self) -> None:
+        """The engine had been stopped, and was told to go on."""
+        self.engine_resumptions += 1
+        self.version += 1
 
     @property
     def quiet(self) -> bool:

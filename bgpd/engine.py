@@ -141,6 +141,10 @@ class Engine:
             self._loaded = None
         return False
 
+    def resume(self) -> None:
+        """Have it go on, if it was stopped."""
+        self._signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it at once."""
         self._signal(signal.SIGKILL)

@@ -138,9 +138,10 @@ class Dialogue:
         """Seconds since the last answer, or since the last command that was given when nothing was owed."""
         return now - self._progress
 
-    def stalled(self, now: float, limit: float) -> bool:
-        """True if something is owed and no answer came for ``limit`` seconds."""
-        return bool(self._owed) and now - self._progress > limit
+    @property
+    def question(self) -> float | None:
+        """When the engine was last seen to get on while it owes answers (another value with every one), else None."""
+        return self._progress if self._owed else None
 
     def _line(self, line: bytes, now: float) -> Event | None:
         if line in (b"done", b"error"):

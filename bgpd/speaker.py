@@ -26,6 +26,8 @@ from bgpd.clock import ClockWatch
 from bgpd.core import Core
 from bgpd.hand import Hand
 from bgpd.link import Cause, Link, now
+from bgpd.liveness import LOOK_SECONDS as LIVENESS_SECONDS
+from bgpd.liveness import Life, Liveness
 from bgpd.receipts import Receipts
 from bgpd.secrecy import leave_no_core
 from bgpd.server import Server, remove_socket
@@ -65,7 +67,7 @@ class Speaker:
         await self.link.listen()
         await self._server.listen(self.settings.socket)
         log.info("the speaker serves %s", self.settings.socket)
-        jobs = (self._pump(), self._look(), self.link.run(), self.hand.retry(), self._bfd.run())
+        jobs = (self._pump(), self._look(), self._watch_engine(), self.link.run(), self.hand.retry(), self._bfd.run())
         tasks = [asyncio.create_task(job) for job in jobs]
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -97,13 +99,8 @@ class Speaker:
     async def _pump(self) -> None:
         """Give the engine what it may have, learn what the peers have received, tell who waits."""
         while True:
-            moment = now()
-            self.link.write(self.core.commands(moment))
+            self.link.write(self.core.commands(now()))
             waiting = self._receipts.collect(self.core, self.link.engine.pid)
-            if self.core.stalled(moment, self.settings.stall):
-                self.link.fail(
-                    Cause.STALLED, f"ExaBGP has owed {self.core.owed} answers for {self.settings.stall:.0f} s"
-                )
             if self.core.version != self._seen:
                 self._seen = self.core.version
                 self._server.changed()
@@ -124,6 +121,21 @@ class Speaker:
                 self.core.clock_steps = clock.steps
                 self.core.version += 1
             self._watch.look(self.core, self.link.engine.pid, now())
+
+    async def _watch_engine(self) -> None:
+        liveness = Liveness(silence=self.settings.silence, stall=self.settings.stall)
+        while True:
+            await asyncio.sleep(LIVENESS_SECONDS)
+            pid = self.link.engine.pid
+            life = liveness.look(pid, self.core.question, busy=self.core.held, now=now().monotonic)
+            self.core.engine_silent(life is Life.SILENT)
+            if life is Life.STOPPED:
+                log.warning("ExaBGP (process %s) was stopped by somebody; it is told to go on", pid)
+                self.link.engine.resume()
+                self.core.engine_resumed()
+            elif life is Life.STUCK:
+                problem = f"ExaBGP has owed {self.core.owed} answers for {liveness.stalled:.1f} s"
+                self.link.fail(Cause.STALLED, problem)
 
     async def _leave(self) -> None:
         """A planned exit: peers are told before sessions end, or with graceful restart they would keep it all."""

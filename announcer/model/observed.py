@@ -71,7 +71,8 @@ class BgpObserved(msgspec.Struct, frozen=True, kw_only=True):
 
     ``forwarding_kept``: what it tells peers with graceful restart about the time without a session, see
     :class:`~announcer.model.steps.DeclareForwarding`. ``engine_restarts``: how often the BGP engine was replaced since
-    the speaker started, by cause. ``clock_steps``: how often the clock was set (not slewed) since then. ``strangers``:
+    the speaker started, by cause; ``engine_resumptions``: how often it had been stopped and was told to go on.
+    ``clock_steps``: how often the clock was set (not slewed) since then. ``strangers``:
     connections since then that were of no passive peer, and reset.
     """
 
@@ -80,6 +81,7 @@ class BgpObserved(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
     forwarding_kept: bool = False
     engine_restarts: dict[str, int] = {}
+    engine_resumptions: int = 0
     clock_steps: int = 0
     strangers: int = 0
 

@@ -68,6 +68,8 @@ def _speaker(seen: BgpObserved) -> Iterator[Metric]:
     for cause, count in sorted(seen.engine_restarts.items()):
         restarts.add_metric([cause], float(count))
     yield restarts
+    resumed = float(seen.engine_resumptions)
+    yield CounterMetricFamily("lockstep_bgp_engine_resumptions", "BGP engines that were resumed", value=resumed)
     yield CounterMetricFamily("lockstep_clock_steps", "How often the clock was set", value=float(seen.clock_steps))
     yield CounterMetricFamily(
         "lockstep_bgp_strangers",

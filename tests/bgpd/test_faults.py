@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from announcer.model.bgp import PeerState
-from announcer.model.observed import OutcomeState
 from announcer.model.steps import Announce, DeclareForwarding, EndOfRib
 from bgpd import wire
 from tests.bgpd.capture import Caught
@@ -120,29 +119,54 @@ def test_control_exabgp_stays_poisoned(tmp_path: Path) -> None:
                 eventually(lambda n=refusals: engine.log().count("could not load/reload configuration") > n)  # type: ignore[misc]
 
 
-def test_stalled_acknowledgements_are_healed_and_counted(tmp_path: Path) -> None:
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Python that is started from now on hangs on SIGWINCH."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "hang"))
+
+
+@pytest.mark.usefixtures("hanging")
+def test_an_engine_that_hangs_is_noticed_replaced_and_counted(tmp_path: Path) -> None:
+    """Nothing is asked of it meanwhile: it is the sign of life that does not come."""
     with Rig(tmp_path) as rig:
-        rig.start_speaker(stall=1.5)
+        rig.start_speaker()
         rig.start_bird()
         rig.configure(neighbor())
         rig.wait_established()
-        os.kill(rig.exabgp_pid(), signal.SIGSTOP)
-        (answer,) = rig.apply(announce())
-        assert answer.state is not OutcomeState.FAILED
+        rig.apply(announce())
+        rig.wait(lambda seen: seen.peers["r1"].rib[VIP].sent)
+        os.kill(rig.exabgp_pid(), signal.SIGWINCH)
+        rig.wait(lambda seen: seen.problem == "ExaBGP does not answer")
         rig.wait_established(session=2)
         rig.wait(lambda seen: seen.peers["r1"].rib[VIP].sent)
         assert rig.observe().engine_restarts == {"stalled": 1}
 
 
-def test_control_without_the_limit_a_stall_lasts_and_costs_the_session(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("hanging")
+def test_control_without_the_limit_it_hangs_on_and_costs_the_session(tmp_path: Path) -> None:
     with Rig(tmp_path) as rig:
-        rig.start_speaker(stall=600)
+        rig.start_speaker(silence=600, stall=600)
         bird = rig.start_bird()
         rig.configure(neighbor(hold_time=3))
         rig.wait_established()
-        stopped = rig.exabgp_pid()
-        os.kill(stopped, signal.SIGSTOP)
+        hung = rig.exabgp_pid()
+        os.kill(hung, signal.SIGWINCH)
         rig.apply(Announce(lane="x", peer="r1", route=announce().route))
         eventually(lambda: "Established" not in bird.ask("show protocols all speaker"))
-        assert rig.exabgp_pid() == stopped
+        assert rig.exabgp_pid() == hung
         assert rig.observe().engine_restarts == {}
+
+
+def test_an_engine_that_is_stopped_is_told_to_go_on(tmp_path: Path) -> None:
+    with Rig(tmp_path) as rig:
+        rig.start_speaker()
+        rig.start_bird()
+        rig.configure(neighbor())
+        rig.wait_established()
+        stopped = rig.exabgp_pid()
+        for count in (1, 2):
+            os.kill(stopped, signal.SIGSTOP)
+            rig.wait(lambda seen, count=count: seen.engine_resumptions >= count)  # type: ignore[misc]
+        rig.apply(announce())
+        rig.wait(lambda seen: seen.peers["r1"].rib[VIP].sent)
+        assert (rig.exabgp_pid(), rig.peer().session, rig.observe().engine_restarts) == (stopped, 1, {})

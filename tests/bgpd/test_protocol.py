@@ -139,13 +139,13 @@ def test_a_line_without_end_ends_the_dialogue() -> None:
         dialogue.receive(b"x", 0)
 
 
-def test_stalled_means_owed_without_progress() -> None:
+def test_a_question_stands_until_there_is_progress() -> None:
     dialogue = Dialogue(now=0)
-    assert not dialogue.stalled(1000, 10), "nothing is owed"
+    questions = [dialogue.question]
     dialogue.give(batch(1), 1000)
     dialogue.give(batch(2), 1005)
-    assert not dialogue.stalled(1010, 10)
-    assert dialogue.stalled(1010.5, 10)
-    dialogue.receive(b"done\n", 1011)
-    assert not dialogue.stalled(1020, 10), "an answer is progress"
-    assert dialogue.stalled(1022, 10)
+    questions.append(dialogue.question)
+    for now in (1011, 1012):
+        dialogue.receive(b"done\n", now)
+        questions.append(dialogue.question)
+    assert questions == [None, 1000, 1011, None]

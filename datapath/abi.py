@@ -75,6 +75,7 @@ class FrontendFlag(IntFlag):
     AFFINITY = 1
     SNAT = 2
     REJECT = 4
+    RENDEZVOUS = 8
 
 
 class VipFlag(IntFlag):
@@ -96,7 +97,6 @@ class SettingFlag(IntFlag):
     """``flags`` of ``struct lb_settings``."""
 
     ECHO = 1
-    STACKED = 2
 
 
 #: Addresses and ports are kept as the bytes of network order (``16s``, ``2s``), all else is in host order.
@@ -127,10 +127,15 @@ SETTINGS = struct.Struct("=II")
 PROBE = struct.Struct("=IIII")
 
 PAGE_BYTES = 4096
-#: ``struct lb_sieve``: where the range of SNAT ports and where the bits stand, how many there are as a power of two,
-#: and the factors of its hash.
+PAGE_WORDS = PAGE_BYTES // 4
+#: Up to so many members a steady block holds preferences, for rows of so many slots (as a power of two).
+RENDEZVOUS_MEMBERS, RENDEZVOUS_BITS = 16, 12
+#: ``struct lb_ranks`` is an array of these.
+RANK_BYTES = 2
+#: ``struct lb_sieve``: where the range of SNAT ports, ``unstacked`` and the bits stand, how many there are as a power
+#: of two, and the factors of its hash.
 SNAT_RANGE = struct.Struct("=HH")
-SNAT_RANGE_AT, SIEVE_AT, SIEVE_BITS = 8, 64, 20
+SNAT_RANGE_AT, UNSTACKED_AT, SIEVE_AT, SIEVE_BITS = 8, 12, 64, 20
 SIEVE_FACTOR, SIEVE_FOLD = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD
 BACKEND_BYTES = 64
 #: Where ``generation`` stands in ``struct lb_backend``.
@@ -148,6 +153,7 @@ _SIZES = {
     "lb_frontend_key": FRONTEND_KEY.size,
     "lb_frontend": FRONTEND.size,
     "lb_row_page": PAGE_BYTES,
+    "lb_ranks": RANK_BYTES << RENDEZVOUS_BITS,
     "lb_backend": BACKEND_BYTES,
     "lb_decap_key": DECAP_KEY.size,
     "lb_decap": DECAP.size,
@@ -179,7 +185,7 @@ _OFFSETS = {
     "lb_decap": (0,),
     "lb_guard_key": (0, 4),
     "lb_source_key": (0, 4, 8),
-    "lb_sieve": (0, 4, SNAT_RANGE_AT, SNAT_RANGE_AT + 2, SIEVE_AT),
+    "lb_sieve": (0, 4, SNAT_RANGE_AT, SNAT_RANGE_AT + 2, UNSTACKED_AT, SIEVE_AT),
     "lb_flow_key": (0, 16, 32, 34, 36),
     "lb_flow": (0, 4, 8, 12),
     "lb_reply_key": (0, 16, 32, 34, 36),

@@ -1,5 +1,6 @@
 """A frontend's block in ``lb_rows``: members, row, previous owners (``struct lb_frontend`` in ``bpf/lb_abi.h``).
 
+Instead of a short row that is in no transition it holds the members' preferences, which make the row (``rendezvous``).
 Lengths and offsets are in words of 4 bytes.
 """
 
@@ -8,10 +9,13 @@ from __future__ import annotations
 from array import array
 from typing import NamedTuple
 
-from datapath import abi, native
+from announcer.model.lb import Backend
+from datapath import abi, maglev, native, rendezvous
 from datapath.maps import Maps
 from datapath.rows import Row
 
+#: Ids by backend, in the order of the block.
+Ids = tuple[tuple[Backend, int], ...]
 _EMPTY = Row(0, array("H", [abi.NOBODY]))
 
 
@@ -45,6 +49,8 @@ class Entry(NamedTuple):
         """Words of the block; 0 without members."""
         if not self.members:
             return 0
+        if self.prefers:
+            return 2 * self.members
         previous = 1 << self.previous_bits if self.previous_bits else 0
         row = ((1 << self.bits) + previous) * self.width
         return self.members + (row + 3) // 4
@@ -55,21 +61,34 @@ class Entry(NamedTuple):
         return 1 if self.members <= abi.NARROW_MEMBERS else 2
 
     @property
+    def prefers(self) -> bool:
+        """It holds preferences and no row."""
+        return bool(self.flags & abi.FrontendFlag.RENDEZVOUS)
+
+    @property
     def row_at(self) -> int:
-        """Where the row begins, in bytes."""
+        """Where the row begins, or the preferences, in bytes."""
         return 4 * (self.block + self.members)
 
 
 def entry_of(row: Row, serving: int, members: int, flags: abi.FrontendFlag, since: int, sources: int = 0) -> Entry:
     """The entry of a block that is yet to be placed."""
+    flags &= ~abi.FrontendFlag.RENDEZVOUS
     if not members:
         return Entry(flags=flags, sources=sources)
+    if not row.in_transition and serving == members and row.bits == abi.RENDEZVOUS_BITS:
+        flags |= abi.FrontendFlag.RENDEZVOUS
     return Entry(0, serving, members, row.bits, row.previous_bits, flags, since, sources)
 
 
-def write(maps: Maps, entry: Entry, ids: list[int], row: Row) -> None:
+def write(maps: Maps, entry: Entry, ids: Ids, row: Row) -> None:
     """Fill the block. No frontend may point at it yet."""
-    maps.rows.words[entry.block : entry.block + entry.members] = memoryview(array("I", ids))
+    words = array("I", [number for _, number in ids])
+    if entry.prefers:
+        words += maglev.preferences([backend for backend, _ in ids])
+    maps.rows.words[entry.block : entry.block + len(words)] = memoryview(words)
+    if entry.prefers:
+        return
     at = entry.row_at
     for part in (row.slots, row.previous):
         view = maps.rows.bytes[at : at + len(part) * entry.width]
@@ -80,10 +99,22 @@ def write(maps: Maps, entry: Entry, ids: list[int], row: Row) -> None:
         at += len(view)
 
 
+def mend_ranks(maps: Maps) -> None:
+    """Make ``lb_ranks`` what it should be, without which preferences mean nothing."""
+    if maps.ranks.bytes[: len(rendezvous.ranks())] != rendezvous.ranks():
+        maps.ranks.bytes[: len(rendezvous.ranks())] = rendezvous.ranks()
+
+
 def fits(maps: Maps, entry: Entry) -> bool:
     """True if the block lies within ``lb_rows``; an entry from the kernel may be damaged."""
     sound = entry.serving <= entry.members <= abi.NOBODY and entry.bits <= 16 and entry.previous_bits <= 16
+    if entry.prefers:
+        sound = 0 < entry.members <= abi.RENDEZVOUS_MEMBERS and not entry.previous_bits and _within_page(entry)
     return sound and entry.block + entry.length <= len(maps.rows.words)
+
+
+def _within_page(entry: Entry) -> bool:
+    return entry.block % abi.PAGE_WORDS + entry.length <= abi.PAGE_WORDS
 
 
 def read_ids(maps: Maps, entry: Entry) -> list[int]:
@@ -91,10 +122,18 @@ def read_ids(maps: Maps, entry: Entry) -> list[int]:
     return maps.rows.words[entry.block : entry.block + entry.members].tolist()
 
 
+def read_preferences(maps: Maps, entry: Entry) -> array[int]:
+    """A word for each member, of a block that holds them."""
+    at = entry.block + entry.members
+    return array("I", maps.rows.words[at : at + entry.members].tobytes())
+
+
 def read_row(maps: Maps, entry: Entry) -> Row:
     """The row as it stands."""
     if not entry.members:
         return _EMPTY
+    if entry.prefers:
+        return Row(entry.bits, rendezvous.row(tuple(read_preferences(maps, entry))))
     slots, at = _read_slots(maps, entry, entry.row_at, entry.bits)
     if not entry.previous_bits:
         return Row(entry.bits, slots)

@@ -40,13 +40,20 @@ class Extents:
             new._free.append((at, self.size - at))
         return new
 
-    def take(self, length: int, now: float) -> int | None:
-        """Offset of ``length`` units, None if no gap is that long."""
+    def take(self, length: int, now: float, *, page: int = 0) -> int | None:
+        """Offset of ``length`` units, None if no gap is that long.
+
+        ``page``: they all lie between one multiple of this and the next, which is not shorter. 0: anywhere.
+        """
         self._reclaim(now)
         for i, (offset, room) in enumerate(self._free):
-            if room >= length:
-                self._free[i : i + 1] = [(offset + length, room - length)] if room > length else []
-                return offset
+            start, end = offset, offset + room
+            if page and start // page != (start + length - 1) // page:
+                start += page - start % page
+            if start + length <= end:
+                rest = ((offset, start - offset), (start + length, end - start - length))
+                self._free[i : i + 1] = [(at, units) for at, units in rest if units]
+                return start
         return None
 
     def give(self, offset: int, length: int, now: float) -> None:

@@ -116,7 +116,8 @@ class Datapath:
                 self._folder.links, self._loaded.programs, self._rtnl, None if self._use_tcx() else self._tc
             )
             undo.callback(self._links.close)
-            self._stacked = Stacked(self._loaded.maps, self._rtnl, self._notices, self._settings)
+            self._switch()
+            self._stacked = Stacked(self._loaded.maps, self._rtnl, self._notices)
             self._guards = Guards(self._loaded.maps.guards, self._loaded.maps.sieve)
             self._tables = Tables(self._loaded.maps, self._limits)
             undo.callback(self._tables.close)
@@ -130,6 +131,9 @@ class Datapath:
             self._nexthops.keep_only(self._tables.remote_backends())
             self._damage = Damage(self._loaded.maps, self._nexthops)
             self._closing = undo.pop_all()
+
+    def _switch(self) -> None:
+        self._loaded.maps.settings.put(bytes(4), abi.SETTINGS.pack(self._settings, 0))
 
     def _use_tcx(self) -> bool:
         tcx = shim.has_tcx(self._loaded.programs[EGRESS].fd) if self._tcx is None else self._tcx
@@ -152,6 +156,7 @@ class Datapath:
         flows that are over give up their ports."""
         self._toward = tuple(toward)
         try:
+            self._switch()
             self._stacked.follow()
             contents = self._tables.refresh()
             self._tables.tend(self._clock())

@@ -9,15 +9,15 @@ import msgspec
 
 from datapath import abi
 
-_PAGE_WORDS = abi.PAGE_BYTES // 4
 #: Far beyond what a node's memory is for; it keeps indices of bytes within 32 bits.
 _MOST = 1 << 24
 _MOST_WORDS = 1 << 30
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Entries per map; ``row_pages`` are 4 KiB each: a frontend needs 8 bytes with one backend, 4 KiB with up to 16,
-    16 with up to 126, 32 with up to 200, 128 with more, and twice that while slots of it are in transition.
+    """Entries per map; ``row_pages`` are 4 KiB each: a frontend needs 8 bytes for each of up to 16
+    backends, 16 KiB with up to 126, 32 with up to 200, 128 with more; and twice that while slots of it are in
+    transition, 8 KiB with up to 16 backends.
 
     ``rest``: seconds before a row or backend id that was given back is used again. ``linger``: seconds for which other
     nodes may send to a local backend after it was removed.
@@ -59,10 +59,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
                 near = difflib.get_close_matches(name, _FIELDS, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_FIELDS)}"
                 raise ValueError(f'"{name}" is no map whose size can be set; {hint}')
-            least, most = (_PAGE_WORDS, _MOST_WORDS) if name == "lb_rows" else (2, _MOST)
+            least, most = (abi.PAGE_WORDS, _MOST_WORDS) if name == "lb_rows" else (2, _MOST)
             if not least <= size <= most:
                 raise ValueError(f"{name} can have {least} to {most} entries, not {size}")
-            fields[_FIELDS[name]] = -(-size // _PAGE_WORDS) if name == "lb_rows" else size
+            fields[_FIELDS[name]] = -(-size // abi.PAGE_WORDS) if name == "lb_rows" else size
         return cls(**fields)
 
 
@@ -86,4 +86,4 @@ _FIELDS = {
     "lb_vlans": "vlans",
 }
 #: Those that are as large as the programs declare them.
-_FIXED = ("lb_sieve", "lb_vlan_ways", "lb_settings", "lb_scratch", "lb_snat_work", "lb_stats")
+_FIXED = ("lb_sieve", "lb_ranks", "lb_vlan_ways", "lb_settings", "lb_scratch", "lb_snat_work", "lb_stats")

@@ -13,12 +13,12 @@ from array import array
 from collections.abc import Sequence
 
 from announcer.model.lb import Backend
-from datapath import native, rendezvous
+from datapath import abi, native, rendezvous
 
 #: Backends up to which a row has so many slots, as a power of two. A single backend needs no choice. Few backends have
 #: rows of ``rendezvous``: without flow state not one flow of the others moves when one goes. From there on Maglev, in
 #: which few do. A step of the ladder moves most (but not that from one backend), so there are few.
-LADDER = ((1, 0), (16, 12), (200, 14), (0x7FFE, 16))
+LADDER = ((1, 0), (abi.RENDEZVOUS_MEMBERS, abi.RENDEZVOUS_BITS), (200, 14), (0x7FFE, 16))
 _FEW = LADDER[1][0]
 MAX_BACKENDS = LADDER[-1][0]
 
@@ -43,10 +43,24 @@ def owners(backends: Sequence[Backend]) -> array[int]:
     """
     if not backends:
         return array("H")
+    names, order = _turns(backends)
+    return native.renamed(_table(names, row_bits(len(names))), array("H", order))
+
+
+def preferences(backends: Sequence[Backend]) -> array[int]:
+    """What makes a row of ``rendezvous``, where :func:`owners` makes one: a word for each backend, in their order."""
+    names, order = _turns(backends)
+    words = array("I", bytes(4 * len(names)))
+    for turn, (name, position) in enumerate(zip(names, order, strict=True)):
+        words[position] = rendezvous.word(_preference(name, 1 << abi.RENDEZVOUS_BITS), turn, position)
+    return words
+
+
+def _turns(backends: Sequence[Backend]) -> tuple[tuple[str, ...], list[int]]:
+    """Their names in the order in which they take turns, and the position of each."""
     names = [f"{backend.address!s}:{backend.port}" for backend in backends]
     order = sorted(range(len(names)), key=names.__getitem__)
-    table = _table(tuple(names[i] for i in order), row_bits(len(names)))
-    return native.renamed(table, array("H", order))
+    return tuple(names[i] for i in order), order
 
 
 @functools.lru_cache(maxsize=512)

@@ -102,6 +102,7 @@ class Maps(NamedTuple):
     vips: HashMap
     sieve: MappedArray
     rows: MappedArray
+    ranks: MappedArray
     backends: MappedArray
     decaps: HashMap
     guards: HashMap
@@ -129,6 +130,7 @@ class Maps(NamedTuple):
             vips=HashMap("lb_vips", fds["lb_vips"]),
             sieve=MappedArray("lb_sieve", fds["lb_sieve"]),
             rows=MappedArray("lb_rows", fds["lb_rows"]),
+            ranks=MappedArray("lb_ranks", fds["lb_ranks"]),
             backends=MappedArray("lb_backends", fds["lb_backends"]),
             decaps=HashMap("lb_decaps", fds["lb_decaps"]),
             guards=HashMap("lb_guards", fds["lb_guards"]),

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress
-from datapath import abi, blocks, encode, native, rows
-from datapath.blocks import Entry
+from datapath import abi, blocks, encode, maglev, native, rows
+from datapath.blocks import Entry, Ids
 from datapath.decaps import Decaps
 from datapath.maps import Maps
 from datapath.sources import Ranges, SourceSets
@@ -20,7 +20,6 @@ from datapath.sources import Ranges, SourceSets
 _Get = Callable[[bytes], bytes | None]
 _RangesOf = Callable[[int], Ranges]
 _Backends = tuple[Backend, ...]
-Ids = tuple[tuple[Backend, int], ...]
 
 
 class Held(NamedTuple):
@@ -211,7 +210,12 @@ def _read_block(maps: Maps, entry: Entry) -> tuple[Ids, str]:
 
 
 def _row_problem(maps: Maps, entry: Entry, members: tuple[Backend, ...]) -> str:
-    row, serving = blocks.read_row(maps, entry), members[: entry.serving]
+    serving = members[: entry.serving]
+    if entry.prefers:
+        right = entry.serving == entry.members and entry.bits == maglev.row_bits(entry.members)
+        right = right and blocks.read_preferences(maps, entry) == maglev.preferences(members)
+        return "" if right else "the preferences are not those of its backends"
+    row = blocks.read_row(maps, entry)
     wanted = rows.steady(serving)
     if wanted.bits != row.bits:
         return f"the row has {len(row.slots)} slots for {entry.serving} backends"

@@ -15,7 +15,11 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 
-from datapath import native
+from datapath import abi, native
+
+_BITS = abi.RENDEZVOUS_BITS
+_MASK = (1 << _BITS) - 1
+_LAST_TURN = abi.RENDEZVOUS_MEMBERS - 1
 
 
 def table(preferences: Sequence[tuple[int, int]], bits: int) -> array[int]:
@@ -24,6 +28,29 @@ def table(preferences: Sequence[tuple[int, int]], bits: int) -> array[int]:
     Where two like a slot as much as each other, the first of them has it.
     """
     return native.rendezvous(preferences, bits, _ranks(bits))
+
+
+def word(preference: tuple[int, int], turn: int, position: int) -> int:
+    """A member's preference (offset and odd skip) as the program reads it: see ``struct lb_frontend``.
+
+    ``turn``: which of those that like a slot as much as each other are asked before it; ``position``: its own.
+    """
+    offset, skip = preference
+    return offset | skip << _BITS | position << 2 * _BITS | (_LAST_TURN - turn) << 2 * _BITS + 4
+
+
+@functools.lru_cache(maxsize=512)
+def row(words: tuple[int, ...]) -> array[int]:
+    """The row that these words of members make: for each slot the position that stands in its owner's word."""
+    turns = sorted(words, key=lambda each: -(each >> 2 * _BITS + 4))
+    slots = table([(each & _MASK, each >> _BITS & _MASK) for each in turns], _BITS)
+    return native.renamed(slots, array("H", [each >> 2 * _BITS & _LAST_TURN for each in turns]))
+
+
+@functools.cache
+def ranks() -> bytes:
+    """``struct lb_ranks``."""
+    return array("H", _ranks(_BITS)).tobytes()
 
 
 @functools.cache

@@ -88,8 +88,8 @@ const char *lk_abi(void)
 	LINE("offsets lb_guard_key %zu %zu\n", AT(lb_guard_key, prefix_length), AT(lb_guard_key, address));
 	LINE("offsets lb_source_key %zu %zu %zu\n", AT(lb_source_key, prefix_length), AT(lb_source_key, set),
 	     AT(lb_source_key, address));
-	LINE("offsets lb_sieve %zu %zu %zu %zu %zu\n", AT(lb_sieve, guards), AT(lb_sieve, filled), AT(lb_sieve, snat_first),
-	     AT(lb_sieve, snat_last), AT(lb_sieve, words));
+	LINE("offsets lb_sieve %zu %zu %zu %zu %zu %zu\n", AT(lb_sieve, guards), AT(lb_sieve, filled), AT(lb_sieve, snat_first),
+	     AT(lb_sieve, snat_last), AT(lb_sieve, unstacked), AT(lb_sieve, words));
 	LINE("offsets lb_flow_key %zu %zu %zu %zu %zu\n", AT(lb_flow_key, client), AT(lb_flow_key, vip),
 	     AT(lb_flow_key, client_port_be), AT(lb_flow_key, port_be), AT(lb_flow_key, protocol));
 	LINE("offsets lb_flow %zu %zu %zu %zu\n", AT(lb_flow, backend), AT(lb_flow, generation), AT(lb_flow, hash),

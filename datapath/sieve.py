@@ -33,6 +33,11 @@ def answered_at(array: MappedArray, first: int, last: int) -> None:
     abi.SNAT_RANGE.pack_into(array.bytes, abi.SNAT_RANGE_AT, first, last)
 
 
+def unstacked(array: MappedArray, *, none: bool) -> None:
+    """Say whether no device is on top of another: then untagged packets need not look for one."""
+    array.words[abi.UNSTACKED_AT // 4] = none
+
+
 class Sieve:
     """The bits in the kernel."""
 

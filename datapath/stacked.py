@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from announcer.model.errors import TargetError
-from datapath import abi
+from datapath import abi, sieve
 from datapath.maps import HashMap, Maps
 from datapath.notices import Notices
 from datapath.rtnl import Rtnl, Vlan
@@ -72,12 +72,11 @@ def ways(vlans: Iterable[Vlan]) -> dict[int, tuple[int, tuple[Vlan, ...]]]:
 class Stacked:
     """Keeps the programs' maps as the devices of this network namespace are."""
 
-    def __init__(self, maps: Maps, rtnl: Rtnl, notices: Notices, settings: abi.SettingFlag) -> None:
-        """``settings``: the flags of all else. Raises ``TargetError``."""
+    def __init__(self, maps: Maps, rtnl: Rtnl, notices: Notices) -> None:
+        """Raises ``TargetError``."""
         self._maps = maps
         self._rtnl = rtnl
         self._notices = notices
-        self._settings = settings
         self._generation = -1
         self._vlans: list[Vlan] = []
         self._ports: dict[int, int] = {}
@@ -94,10 +93,9 @@ class Stacked:
             for arrival, device in arrivals(self._vlans, self._ports).items()
         }
         leave_by = {abi.VLAN.pack(device): _way(below, tags) for device, (below, tags) in ways(self._vlans).items()}
-        flags = self._settings | (abi.SettingFlag.STACKED if seen_as or leave_by else 0)
         wishes = ((self._maps.vlans, seen_as), (self._maps.vlan_ways, leave_by))
         outdated = [(found, _fill(found, wanted)) for found, wanted in wishes]
-        self._maps.settings.put(bytes(4), abi.SETTINGS.pack(flags, 0))
+        sieve.unstacked(self._maps.sieve, none=not seen_as and not leave_by)
         for found, keys in outdated:
             for key in keys:
                 found.remove(key)

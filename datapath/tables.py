@@ -19,7 +19,7 @@ from announcer.model.errors import TargetError
 from announcer.model.lb import Backend, Frontend, FrontendKey, MapUsage
 from announcer.model.net import IPAddress
 from datapath import abi, blocks, encode, readback, rows
-from datapath.blocks import Entry
+from datapath.blocks import Entry, Ids
 from datapath.decaps import Decaps
 from datapath.extents import Extents
 from datapath.limits import Limits
@@ -79,6 +79,7 @@ class Tables:
             self._rebuild(contents)
         self.frontends = dict(contents.frontends)  # the same, and the next comparison sees it at a glance
         self._sieve.mend()
+        blocks.mend_ranks(self.maps)
         return contents
 
     def tend(self, now: float) -> None:
@@ -153,7 +154,7 @@ class Tables:
             flags = encode.frontend_flags(frontend)
             clients = self.sources.take(frontend.source_ranges, undo)
             new = blocks.entry_of(row, len(frontend.backends), len(members), flags, since, clients)
-            new = self._place(new, [number for _, number in ids], row, now, undo)
+            new = self._place(new, ids, row, now, undo)
             self._decaps.put(encode.decap_entries(frontend), undo)
             undo.callback(self._restore_vip, key.vip, self._vips.get(encode.address_bytes(key.vip)))
             self._put_vip(key.vip, serves)
@@ -166,8 +167,10 @@ class Tables:
         """The same members with another row: slots have become steady. Raises ``TargetError``."""
         old = self.frontends[key]
         with ExitStack() as undo:
-            new = old.entry._replace(previous_bits=row.previous_bits, since=old.entry.since if row.previous_bits else 0)
-            new = self._place(new, [number for _, number in old.ids], row, now, undo)
+            _, serving, members, *_ = old.entry
+            since = old.entry.since if row.in_transition else 0
+            new = blocks.entry_of(row, serving, members, old.entry.flags, since, old.entry.sources)
+            new = self._place(new, old.ids, row, now, undo)
             self.maps.frontends.put(encode.frontend_key(key), new.pack())
             undo.pop_all()
         self.frontends[key] = old._replace(entry=new)
@@ -213,11 +216,11 @@ class Tables:
         row = blocks.read_row(self.maps, old.entry)
         return rows.follow(row, old.members, frontend.backends, frontend.terminating)
 
-    def _place(self, entry: Entry, ids: list[int], row: Row, now: float, undo: ExitStack) -> Entry:
+    def _place(self, entry: Entry, ids: Ids, row: Row, now: float, undo: ExitStack) -> Entry:
         """Fill a new block; none without members."""
         if not entry.members:
             return entry
-        offset = self._blocks.take(entry.length, now)
+        offset = self._blocks.take(entry.length, now, page=abi.PAGE_WORDS if entry.prefers else 0)
         if offset is None:
             detail = f"lb_rows has no {4 * entry.length} bytes in a piece"
             raise TargetError("take a block", errno=errno.ENOSPC, detail=detail)

@@ -77,6 +77,17 @@ struct lb_frontend_key {
  *             LB_NARROW_MEMBERS members of 8 bits, of which the highest says so
  *   previous  1 << previous_bits positions (if previous_bits): who owned the slot before, or LB_NOBODY
  *
+ * With LB_FRONTEND_RENDEZVOUS, which all frontends of 2 to LB_RENDEZVOUS_MEMBERS members have of which all take new
+ * connections and no slot is in transition, no row follows but what would make it: for each member 32 bits, which are,
+ * from the lowest,
+ *
+ *   12  the rank (in lb_ranks) with which its walk begins
+ *   12  how far each slot is from the one before
+ *    4  its position among the members
+ *    4  the higher, the earlier its turn: of two to whom a slot is as dear
+ *
+ * and such a block lies in one page.
+ *
  * A frontend without members has no block. The value is replaced as a whole: a reader sees one block or the other.
  */
 struct lb_frontend {
@@ -97,6 +108,16 @@ struct lb_frontend {
 #define LB_FRONTEND_SNAT 2
 /* Packets for which there is no backend are answered, not dropped. */
 #define LB_FRONTEND_REJECT 4
+/* The block holds preferences instead of a row. */
+#define LB_FRONTEND_RENDEZVOUS 8
+
+#define LB_RENDEZVOUS_MEMBERS 16
+#define LB_RENDEZVOUS_BITS 12
+
+/* A fixed disorder of the numbers below its length: datapath/rendezvous.py. */
+struct lb_ranks {
+	__u16 ranks[1 << LB_RENDEZVOUS_BITS];
+};
 
 #define LB_SLOT_TRANSITION 0x8000
 #define LB_NOBODY 0x7fff
@@ -185,7 +206,8 @@ struct lb_vip {
  * The first look of every packet: one bit for each VIP's address, which several share. An address whose bit is not set is no
  * VIP; one whose bit is set may be. `guards`: how many prefixes lb_guards holds. `filled`: the bits are right; 0 in a new map.
  * `snat_first` to `snat_last`: the ports from which packets go to remote backends of frontends with LB_FRONTEND_SNAT, and to
- * which these answer; 0: there is no such frontend.
+ * which these answer; 0: there is no such frontend. `unstacked`: lb_vlans and lb_vlan_ways are empty, so untagged packets
+ * need not be looked up in them.
  */
 #define LB_SIEVE_BITS 20
 #define LB_SIEVE_FACTOR 0x9e3779b97f4a7c15ULL
@@ -196,7 +218,8 @@ struct lb_sieve {
 	__u32 filled;
 	__u16 snat_first;
 	__u16 snat_last;
-	__u32 pad[13];
+	__u32 unstacked;
+	__u32 pad[12];
 	__u64 words[(1 << LB_SIEVE_BITS) / 64];
 };
 
@@ -303,9 +326,8 @@ struct lb_vlan_way {
 	__u16 tci_be[2];
 };
 
-/* Switches, written by user space. `STACKED`: lb_vlans or lb_vlan_ways holds anything, so untagged packets have to look. */
+/* Switches, written by user space. */
 #define LB_SETTING_ECHO 1
-#define LB_SETTING_STACKED 2
 
 struct lb_settings {
 	__u32 flags;
@@ -328,6 +350,7 @@ struct lb_probe {
 	X(lb_frontend_key, 20)                                                                                         \
 	X(lb_frontend, 20)                                                                                             \
 	X(lb_row_page, 4096)                                                                                           \
+	X(lb_ranks, 8192)                                                                                              \
 	X(lb_backend, 64)                                                                                              \
 	X(lb_decap_key, 36)                                                                                            \
 	X(lb_decap, 4)                                                                                                 \

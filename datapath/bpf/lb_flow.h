@@ -18,6 +18,7 @@
 
 #include "lb_maps.h"
 #include "lb_packet.h"
+#include "lb_rendezvous.h"
 
 static __always_inline __u64 address_half(const struct lb_address *address, int half)
 {
@@ -180,14 +181,16 @@ __attribute__((noinline)) __u32 lb_transition(const struct packet *p, const stru
 static __always_inline __u32 choose(const struct lb_frontend *frontend, struct packet *p, bool learn)
 {
 	__u32 hash = p->hash = flow_hash(p, frontend->flags & LB_FRONTEND_AFFINITY);
-	__u16 slot = row_slot(frontend, ((__u64)hash << frontend->bits) >> 32);
 	struct question question = {
 		.hash = hash,
 		.learn = learn,
 		.affinity = frontend->flags & LB_FRONTEND_AFFINITY,
 	};
-	__u16 previous;
+	__u16 slot, previous;
 
+	if (frontend->flags & LB_FRONTEND_RENDEZVOUS)
+		return lb_dearest(frontend->block, frontend->members, hash);
+	slot = row_slot(frontend, ((__u64)hash << frontend->bits) >> 32);
 	if (!(slot & LB_SLOT_TRANSITION))
 		return member(frontend, slot);
 	previous = row_slot(frontend, (1u << (frontend->bits & 31)) +

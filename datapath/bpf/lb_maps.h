@@ -34,6 +34,7 @@ LB_MAP(lb_vips, HASH, 0, 65536, struct lb_address, struct lb_vip);
 LB_MAP(lb_sieve, ARRAY, BPF_F_MMAPABLE, 1, __u32, struct lb_sieve);
 
 LB_MAP(lb_rows, ARRAY, BPF_F_MMAPABLE, 16384, __u32, struct lb_row_page);
+LB_MAP(lb_ranks, ARRAY, BPF_F_MMAPABLE, 1, __u32, struct lb_ranks);
 LB_MAP(lb_backends, ARRAY, BPF_F_MMAPABLE, 262144, __u32, struct lb_backend);
 LB_MAP(lb_decaps, HASH, 0, 65536, struct lb_decap_key, struct lb_decap);
 

@@ -14,9 +14,9 @@
 static __always_inline bool any_stacked(void)
 {
 	__u32 first = 0;
-	const struct lb_settings *settings = bpf_map_lookup_elem(&lb_settings, &first);
+	const struct lb_sieve *sieve = bpf_map_lookup_elem(&lb_sieve, &first); /* every packet was there already */
 
-	return settings && settings->flags & LB_SETTING_STACKED;
+	return !sieve || !sieve->unstacked;
 }
 
 /* The device by which the kernel sees the packet: with a tag (other than that of priority alone) a VLAN device, on a port of

@@ -133,9 +133,10 @@ def test_a_local_backend_that_the_stack_would_send_away_is_no_proof(node: Node) 
     assert "not reachable on this node" in failed(verify(datapath, frontend(LOCAL)))
 
 
-@pytest.mark.parametrize("damage", ["member", "slot", "backend", "decap", "vip", "vip flags"])
+@pytest.mark.parametrize("damage", ["member", "preference", "slot", "backend", "decap", "vip", "vip flags"])
 def test_damage_is_noticed_and_healed(node: Node, damage: str) -> None:
-    wanted = frontend(LOCAL, REMOTE)
+    others = [Backend(REMOTE.address + i, 8080) for i in range(1, 16)]  # as many as only a row can hold
+    wanted = frontend(LOCAL, REMOTE, *(others if damage == "slot" else ()))
     datapath = node.attached()
     done(program(datapath, wanted))
     proven(datapath, wanted)
@@ -144,6 +145,8 @@ def test_damage_is_noticed_and_healed(node: Node, damage: str) -> None:
     match damage:
         case "member":
             maps.rows.words[held.entry.block] = number + 2
+        case "preference":  # a backend of ours, but it gets slots of the other
+            maps.rows.words[held.entry.block + 2] ^= 1
         case "slot":  # a backend of ours, but it is the other's slot
             slot = blocks.read_row(maps, held.entry).slots.index(1)
             maps.rows.bytes[held.entry.row_at + slot] = 0
@@ -163,6 +166,18 @@ def test_damage_is_noticed_and_healed(node: Node, damage: str) -> None:
     done(program(datapath, wanted))
     proven(datapath, wanted)
     assert not observe(datapath).damaged
+
+
+def test_ranks_are_mended_by_the_next_look(node: Node) -> None:
+    wanted = frontend(LOCAL, REMOTE)
+    datapath = node.attached()
+    done(program(datapath, wanted))
+    proven(datapath, wanted)
+    ranks = datapath._loaded.maps.ranks
+    ranks.bytes[:] = bytes(len(ranks.bytes))
+    assert "went to another" in failed(verify(datapath, wanted))
+    observe(datapath)
+    proven(datapath, wanted)
 
 
 def test_a_row_that_names_no_backend_drops(node: Node) -> None:

@@ -23,13 +23,15 @@ class Model(RuleBasedStateMachine):
         taken = [*self.held, *((offset, length) for until, offset, length in self.resting if until > self.now)]
         return {unit for offset, length in taken for unit in range(offset, offset + length)}
 
-    @rule(length=st.integers(1, 20))
-    def take(self, length: int) -> None:
+    @rule(length=st.integers(1, 20), page=st.sampled_from([0, 20, 32]))
+    def take(self, length: int, page: int) -> None:
         busy = self.busy()
-        room = any(not busy & set(range(at, at + length)) for at in range(SIZE - length + 1))
-        offset = self.extents.take(length, self.now)
+        starts = [at for at in range(SIZE - length + 1) if not page or at % page + length <= page]
+        room = any(not busy & set(range(at, at + length)) for at in starts)
+        offset = self.extents.take(length, self.now, page=page)
         assert (offset is not None) == room
         if offset is not None:
+            assert offset in starts
             assert not busy & set(range(offset, offset + length))
             assert offset + length <= SIZE
             self.held.append((offset, length))

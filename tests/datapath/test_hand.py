@@ -144,7 +144,7 @@ def test_a_full_map_leaves_the_old_state(node: Node, limits: Limits, map_name: s
     done(program(datapath, first))
     before = observe(datapath)
     other = Backend(IPv4Address("10.244.1.11"), 8080, True)
-    second = frontend(other, *many(2, True), vip=VIP + 1)
+    second = frontend(other, *many(17 if map_name == "lb_rows" else 2, True), vip=VIP + 1)
     outcome = program(datapath, second)
     assert map_name in failed(outcome)
     assert observe(datapath) == before
@@ -158,25 +158,25 @@ def test_a_full_map_leaves_the_old_state(node: Node, limits: Limits, map_name: s
 def test_an_update_that_does_not_fit_leaves_the_old_backends(node: Node) -> None:
     datapath = node.attached(msgspec.structs.replace(SMALL, row_pages=1))
     done(program(datapath, frontend(LOCAL)))
-    assert "lb_rows" in failed(program(datapath, frontend(*many(11))))
+    assert "lb_rows" in failed(program(datapath, frontend(*many(17))))
     assert observe(datapath).frontends[frontend().key] == frontend(LOCAL)
     proven(datapath, frontend(LOCAL))
 
 
 def test_a_row_rests_before_it_is_used_again(node: Node) -> None:
-    limits = msgspec.structs.replace(SMALL, row_pages=2, rest=5.0)
-    two = frontend(*many(2))
+    limits = msgspec.structs.replace(SMALL, row_pages=8, rest=5.0)
+    long = frontend(*many(17))
     now = 100.0
     datapath = Datapath(bpffs=node.bpffs, limits=limits, clock=lambda: now)
     datapath.open()
     try:
-        done(program(datapath, two))
-        done(remove(datapath, two.key))
+        done(program(datapath, long))
+        done(remove(datapath, long.key))
         now = 104.9
-        assert "lb_rows" in failed(program(datapath, two))
+        assert "lb_rows" in failed(program(datapath, long))
         observe(datapath)
         now = 105.0
-        done(program(datapath, two))
+        done(program(datapath, long))
     finally:
         datapath.close()
 

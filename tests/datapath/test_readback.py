@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from announcer.model.lb import Backend
 from datapath import abi, readback
 from datapath.hand import Datapath
 from datapath.maps import Maps
@@ -45,8 +46,8 @@ def flip(view: memoryview, at: int) -> None:
 
 
 DAMAGE: dict[str, Callable[[Datapath, int, int], None]] = {
-    "a slot": lambda d, block, _: flip(d._loaded.maps.rows.bytes, 4 * (block + 2) + 1234),
-    "the last slot": lambda d, block, _: flip(d._loaded.maps.rows.bytes, 4 * (block + 2) + 4095),
+    "a preference": lambda d, block, _: flip(d._loaded.maps.rows.bytes, 4 * (block + 2) + 1),
+    "the last preference": lambda d, block, _: flip(d._loaded.maps.rows.bytes, 4 * (block + 3) + 3),
     "a member": lambda d, block, _: flip(d._loaded.maps.rows.bytes, 4 * block),
     "a backend's address": lambda d, _, number: flip(d._loaded.maps.backends.bytes, number * abi.BACKEND_BYTES + 15),
     "a backend's port": lambda d, _, number: flip(d._loaded.maps.backends.bytes, number * abi.BACKEND_BYTES + 36),
@@ -73,6 +74,17 @@ def test_what_somebody_changes_is_seen_though_all_was_well_before(datapath: Data
     proven(datapath, WANTED)
     seen = observe(datapath)
     assert (seen.damaged, seen.frontends) == ({}, {WANTED.key: WANTED})
+
+
+@pytest.mark.parametrize("at", [0, 1234, (1 << 14) - 1])
+def test_a_slot_that_somebody_changes_is_seen(datapath: Datapath, at: int) -> None:
+    long = frontend(*(Backend(REMOTE.address + i, 8080) for i in range(17)))
+    done(program(datapath, long))
+    proven(datapath, long)
+    assert observe(datapath).damaged == {}
+    held = datapath._tables.frontends[long.key]
+    flip(datapath._loaded.maps.rows.bytes, held.entry.row_at + at)
+    assert long.key in observe(datapath).damaged
 
 
 def test_nothing_is_looked_into_twice(datapath: Datapath, monkeypatch: pytest.MonkeyPatch) -> None:

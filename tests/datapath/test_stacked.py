@@ -149,7 +149,7 @@ def test_maps_are_as_the_devices_are(node: Node, monkeypatch: pytest.MonkeyPatch
     maps = datapath._loaded.maps
     wanted = {abi.VLAN_KEY.pack(uplink, 100, 0): abi.VLAN.pack(77)}
     assert maps.vlans.dump() == wanted
-    assert flags(datapath) == abi.SettingFlag.ECHO | abi.SettingFlag.STACKED
+    assert not unstacked(datapath)
     maps.vlans.remove(*wanted)
     maps.vlans.put(abi.VLAN_KEY.pack(uplink, 5, 0), abi.VLAN.pack(78))
     observe(datapath)
@@ -158,13 +158,11 @@ def test_maps_are_as_the_devices_are(node: Node, monkeypatch: pytest.MonkeyPatch
     node.ip("link set podside down")
     observe(datapath)
     assert (maps.vlans.dump(), maps.vlan_ways.dump()) == ({}, {})
-    assert flags(datapath) == abi.SettingFlag.ECHO
+    assert unstacked(datapath)
 
 
-def flags(datapath: Datapath) -> int:
-    value = datapath._loaded.maps.settings.get(bytes(4))
-    assert value is not None
-    return abi.SETTINGS.unpack(value)[0]  # type: ignore[no-any-return]
+def unstacked(datapath: Datapath) -> int:
+    return datapath._loaded.maps.sieve.words[abi.UNSTACKED_AT // 4]
 
 
 @pytest.mark.root

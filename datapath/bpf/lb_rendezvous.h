@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * Short rows that are in no transition, without the row: who owns a slot follows from the members' preferences.
+ *
+ * A row of 4 KB for each of 10,000 frontends fits no cache, so every packet would wait for memory. What makes the row
+ * (datapath/rendezvous.py) are 4 bytes a member, and to work one slot out from these takes a tenth of such a wait.
+ */
+#ifndef LB_RENDEZVOUS_H
+#define LB_RENDEZVOUS_H
+
+#include "lb_maps.h"
+
+/* The larger of two numbers below 1 << 63. Which one it is cannot be foretold, so a branch would cost more than this; the
+ * shift is in assembler because the compiler, which sees what is meant, would make it one. */
+static __always_inline __u64 larger(__u64 one, __u64 other)
+{
+	__u64 less = one - other;
+
+	asm("%0 s>>= 63" : "+r"(less));
+	return other + ((one - other) & ~less);
+}
+
+/* The backend id of the member to whom the slot of this hash is dearest. `block`, `members`: of a frontend with
+ * LB_FRONTEND_RENDEZVOUS. 0 for none. */
+__attribute__((noinline)) __u32 lb_dearest(__u32 block, __u32 members, __u32 hash)
+{
+	__u32 first = 0, number = block / LB_PAGE_WORDS, slot = hash >> (32 - LB_RENDEZVOUS_BITS);
+	const struct lb_row_page *page = bpf_map_lookup_elem(&lb_rows, &number);
+	const struct lb_ranks *ranks = bpf_map_lookup_elem(&lb_ranks, &first);
+	__u64 best = 0;
+
+	if (!page || !ranks)
+		return 0;
+	for (__u32 i = 0; i < LB_RENDEZVOUS_MEMBERS; i++) {
+		__u32 preference, place;
+
+		if (i >= members)
+			break;
+		preference = page->words[(block + members + i) % LB_PAGE_WORDS];
+		place = preference + slot * (preference >> LB_RENDEZVOUS_BITS);
+		best = larger(best, (__u64)ranks->ranks[place % (1 << LB_RENDEZVOUS_BITS)] << 8 | preference >> 24);
+	}
+	return page->words[(block + best % LB_RENDEZVOUS_MEMBERS) % LB_PAGE_WORDS];
+}
+
+#endif

@@ -1,10 +1,16 @@
-"""The agent's side of ``speaker.sock``: implements ``announcer.model.hands.BgpHand``."""
+"""The agent's side of ``speaker.sock``: implements ``announcer.model.hands.BgpHand``.
+
+While something is asked, the speaker is asked for a sign of life as well. Without one nothing is waited for any longer,
+and nothing more is asked until there is one: a speaker that stands still must not hold up the datapath.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import itertools
+import socket
+import struct
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +30,12 @@ _APPLY_SECONDS = 60.0
 #: How long a call waits for a connection that is being made.
 _CONNECT_SECONDS = 0.3
 _RECONNECT_SECONDS = (0.05, 1.0)
+#: How often a sign of life is asked for, and how many of them may stay away. Counted and not timed: while this process
+#: does not run itself, nothing can come.
+_BEAT_SECONDS = 0.5
+_BEATS_MISSED = 4
+
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 _R = TypeVar("_R", bound=messages.Observed | messages.Applied | messages.Greeting)
 
@@ -46,6 +58,24 @@ class SpeakerClient:
         self._writer: asyncio.StreamWriter | None = None
         self._configured: dict[str, Neighbor] = {}  # over the present connection
         self._task: asyncio.Task[None] | None = None
+        self._missed = 0
+
+    @property
+    def silent(self) -> bool:
+        """There is a connection, and no sign of life."""
+        return self._missed >= _BEATS_MISSED
+
+    @property
+    def speaker_pid(self) -> int | None:
+        """Of whoever listens at the other end, by the kernel's word (SO_PEERCRED, unix(7)).
+
+        None without a connection, or if he lives in another PID namespace.
+        """
+        if self._writer is None:
+            return None
+        other: socket.socket = self._writer.get_extra_info("socket")
+        pid, _, _ = _CREDENTIALS.unpack(other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return pid or None
 
     async def start(self) -> None:
         """Begin to connect, in the background. The other calls do it as well."""
@@ -95,6 +125,8 @@ class SpeakerClient:
                 await self._connected.wait()
         if self._writer is None:
             raise ConnectionError("no connection")
+        if self.silent:
+            raise TimeoutError("no sign of life")
         answer: asyncio.Future[messages.Reply] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
@@ -102,8 +134,8 @@ class SpeakerClient:
                 self._writer.write(messages.request_line(request))
                 await self._writer.drain()
                 reply = await answer
-        except TimeoutError:
-            raise TimeoutError(f"no answer in {seconds:.0f} s") from None
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or f"no answer in {seconds:.0f} s") from None
         finally:
             self._waiting.pop(number, None)
         if not isinstance(reply, kind):
@@ -115,10 +147,30 @@ class SpeakerClient:
             reader = await self._connect()
             self._connected.set()
             self.changed.set()
-            with contextlib.suppress(ConnectionError, ValueError, msgspec.DecodeError):
-                while line := await reader.readline():
-                    self._receive(messages.parse_reply(line))
+            beating = asyncio.create_task(self._beat())
+            try:
+                with contextlib.suppress(ConnectionError, ValueError, msgspec.DecodeError):
+                    while line := await reader.readline():
+                        self._receive(messages.parse_reply(line))
+            finally:
+                beating.cancel()
             self._disconnect()
+
+    async def _beat(self) -> None:
+        """Ask for signs of life while something is waited for, and say when they stay away."""
+        while True:
+            await asyncio.sleep(_BEAT_SECONDS)
+            if self._waiting and self._writer is not None:
+                self._missed += 1
+                if self._missed < _BEATS_MISSED:
+                    self._writer.write(messages.request_line(messages.Hello(next(self._numbers))))
+                else:
+                    self._give_up(TimeoutError(f"no sign of life in {_BEAT_SECONDS * _BEATS_MISSED:.0f} s"))
+
+    def _give_up(self, error: Exception) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(error)
 
     async def _connect(self) -> asyncio.StreamReader:
         first, longest = _RECONNECT_SECONDS
@@ -133,6 +185,9 @@ class SpeakerClient:
         return reader
 
     def _receive(self, reply: messages.Reply) -> None:
+        if self.silent:
+            self.changed.set()
+        self._missed = 0
         if isinstance(reply, messages.Changed):
             self.changed.set()
         elif (waiting := self._waiting.get(reply.id)) is not None and not waiting.done():
@@ -144,7 +199,6 @@ class SpeakerClient:
         if self._writer:
             self._writer.close()
             self._writer = None
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(ConnectionError("the connection ended"))
+        self._missed = 0
+        self._give_up(ConnectionError("the connection ended"))
         self.changed.set()

@@ -1,9 +1,16 @@
-"""Starts a speaker that outlives its starter, if none answers yet: for a standalone ``lockstep run``."""
+"""Starts a speaker that outlives its starter, if none answers yet: for a standalone ``lockstep run``.
+
+One that is there and stands still is woken, if it was stopped, and ended if it does not come round: it keeps sessions
+up and cannot withdraw anything. In a cluster the kubelet does that.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +18,22 @@ from pathlib import Path
 import bgpd
 from announcer.model.errors import TargetError
 from bgpd.client import SpeakerClient
+from bgpd.liveness import read_process
 from bgpd.settings import SpeakerSettings
 
+log = logging.getLogger(__name__)
+
 _POLL_SECONDS = 0.05
+#: Its end closes every session, so it gets longer than any pause of a machine that still works.
+PATIENCE_SECONDS = 30.0
 
 
-async def ensure_speaker(state_dir: Path, *, deadline: float = 10.0) -> int:
+async def ensure_speaker(state_dir: Path, *, deadline: float = 10.0, patience: float = PATIENCE_SECONDS) -> int:
     """The process id of the speaker of ``state_dir``, started if none answers.
 
     It runs in its own session with ``/`` as its folder, and logs to ``<state_dir>/speaker.log``. Two starters at once
-    are harmless: a lock in the folder lets one speaker run. Raises TargetError if none answers within ``deadline``
-    seconds.
+    are harmless: a lock in the folder lets one speaker run. One that holds the socket and gives no sign of life for
+    ``patience`` seconds is killed first. Raises TargetError if none answers within ``deadline`` seconds of the start.
     """
     if not state_dir.is_absolute():
         raise ValueError(f"the state folder {state_dir} is not an absolute path")
@@ -29,6 +41,8 @@ async def ensure_speaker(state_dir: Path, *, deadline: float = 10.0) -> int:
     client = SpeakerClient(settings.socket)
     try:
         if (pid := await _answering(client)) is not None:
+            return pid
+        if client.silent and (pid := await _rouse(client, patience)) is not None:
             return pid
         _start(settings)
         end = asyncio.get_running_loop().time() + deadline
@@ -46,6 +60,29 @@ async def _answering(client: SpeakerClient) -> int | None:
         return await client.hello()
     except (ConnectionError, TimeoutError):
         return None
+
+
+async def _rouse(client: SpeakerClient, patience: float) -> int | None:
+    """Bring a speaker round that stands still, or end it. Its process id if it answers, None if there is none now.
+
+    Raises TargetError if it is out of our reach.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + patience
+    while client.silent:
+        if (pid := client.speaker_pid) is None:
+            raise TargetError("ask the speaker", detail="it gives no sign of life, and is in another PID namespace")
+        found = read_process(pid)
+        if found is not None and found.state == "T":
+            log.warning("the speaker (process %d) was stopped by somebody; it is told to go on", pid)
+            os.kill(pid, signal.SIGCONT)
+        elif loop.time() > end:
+            log.error("the speaker (process %d) gave no sign of life for %.0f s and is ended", pid, patience)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            end = loop.time() + patience
+        await asyncio.sleep(_POLL_SECONDS)
+    return await _answering(client)
 
 
 def _start(settings: SpeakerSettings) -> None:

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from announcer.model.steps import EndOfRib
 from bgpd.client import SpeakerClient
+from bgpd.liveness import read_process
 from bgpd.spawn import ensure_speaker
 from tests.bgpd.rig import ROOT, eventually
+from tests.lab.agents import LOCKSTEP
 
 PROGRAM = """
 import asyncio, pathlib, sys
@@ -60,6 +63,72 @@ def test_it_outlives_its_starter_and_is_found_again(state_dir: Path) -> None:
 
     os.kill(pid, signal.SIGTERM)
     eventually(lambda: not (state_dir / "speaker.sock").exists())
+
+
+def test_a_speaker_that_was_stopped_is_told_to_go_on(state_dir: Path) -> None:
+    pid = asyncio.run(ensure_speaker(state_dir))
+    os.kill(pid, signal.SIGSTOP)
+    assert asyncio.run(ensure_speaker(state_dir)) == pid
+    assert state(pid) != "T"
+
+
+@pytest.mark.parametrize("patience", [1.0, 600.0], ids=["ended", "control: waited for"])
+def test_a_speaker_that_hangs_is_ended_and_replaced(
+    state_dir: Path, patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "bgpd" / "hang"))
+
+    async def ensure() -> int | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(30 if patience < 30 else 5):
+                return await ensure_speaker(state_dir, patience=patience)
+        return None
+
+    hung = asyncio.run(ensure_speaker(state_dir))
+    os.kill(hung, signal.SIGWINCH)
+    found = asyncio.run(ensure())
+    if patience < 30:
+        assert found not in (None, hung)
+        assert state(hung) in ("", "Z")
+    else:
+        assert found is None
+        assert state(hung) == "S"
+
+
+def state(pid: int) -> str:
+    found = read_process(pid)
+    return found.state if found else ""
+
+
+def test_nobody_waits_for_a_speaker_that_gives_no_sign_of_life(state_dir: Path) -> None:
+    async def ask(pid: int) -> None:
+        client = SpeakerClient(state_dir / "speaker.sock")
+        assert (await client.observe()).reachable
+        assert client.speaker_pid == pid
+        os.kill(pid, signal.SIGSTOP)
+        seen, applied = await asyncio.gather(client.observe(), client.apply([EndOfRib(lane="x", peer="x", session=1)]))
+        assert (seen.reachable, client.silent) == (False, True)
+        assert "no sign of life" in seen.problem
+        assert "no sign of life" in applied[0].problem
+        assert "no sign of life" in (await client.observe()).problem, "and is not even asked"
+        client.changed.clear()
+        os.kill(pid, signal.SIGCONT)
+        await client.changed.wait()
+        assert (await client.observe()).reachable
+        await client.close()
+
+    asyncio.run(ask(asyncio.run(ensure_speaker(state_dir))))
+
+
+def test_the_command_line_says_whether_it_is_alive(state_dir: Path) -> None:
+    asked = [str(LOCKSTEP), "speaker", "--alive", f"--state-dir={state_dir}"]
+    nobody = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert (nobody.returncode, nobody.stdout) == (3, "")
+    assert nobody.stderr.startswith(f"lockstep: the speaker of {state_dir} does not answer")
+    pid = asyncio.run(ensure_speaker(state_dir))
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout == f"process {pid}\n"
+    os.kill(pid, signal.SIGSTOP)
+    assert "no sign of life" in subprocess.run(asked, capture_output=True, text=True, check=False).stderr
 
 
 def test_a_client_without_a_speaker_says_so(tmp_path: Path) -> None:

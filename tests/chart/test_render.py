@@ -159,11 +159,25 @@ def test_whatever_changes_for_the_agent_the_speaker_stays() -> None:
 def test_every_argument_is_one_that_the_command_knows(preset: str) -> None:
     for component, pod in pods(template(preset=preset)).items():
         (container,) = pod["containers"]
-        name, *arguments = container["args"]
-        command = cli.get_command(click.Context(cli), name)
-        assert command is not None, component
-        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        assert {argument.partition("=")[0] for argument in arguments} <= known, component
+        called = [container["args"]]
+        if "exec" in container["livenessProbe"]:
+            program, *asked = container["livenessProbe"]["exec"]["command"]
+            assert program == "lockstep"
+            called.append(asked)
+        for name, *arguments in called:
+            command = cli.get_command(click.Context(cli), name)
+            assert command is not None, component
+            known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+            assert {argument.partition("=")[0] for argument in arguments} <= known, component
+
+
+def test_a_speaker_that_stands_still_is_ended_by_the_kubelet() -> None:
+    """It is asked in the folder in which it is, and is given longer than the kubelet's three tries."""
+    (container,) = pods(template())["speaker"]["containers"]
+    probe = container["livenessProbe"]
+    assert probe["exec"]["command"] == ["lockstep", "speaker", "--alive", "--state-dir=/run/lockstep/node"]
+    assert probe["exec"]["command"][-1] in container["args"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
 
 
 def test_the_configuration_arrives_as_it_was_written() -> None:

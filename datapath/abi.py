@@ -28,8 +28,11 @@ class PacketReason(StrEnum):
     NOT_OURS = "not_ours"
     LOCAL = "local"
     DECAPSULATED = "decapsulated"
+    GENEVE_STRAY = "geneve_stray"
     REMOTE_TX = "remote_tx"
     REMOTE_REDIRECT = "remote_redirect"
+    GENEVE_TX = "geneve_tx"
+    GENEVE_REDIRECT = "geneve_redirect"
     SNAT_TX = "snat_tx"
     SNAT_REDIRECT = "snat_redirect"
     SNAT_REPLY_TX = "snat_reply_tx"
@@ -48,6 +51,7 @@ class PacketReason(StrEnum):
     EXTENSION = "extension"
     TRUNCATED = "truncated"
     OTHER_HOST = "other_host"
+    GENEVE_DAMAGED = "geneve_damaged"
     TTL = "ttl"
     TOO_BIG = "too_big"
     NO_ROUTE = "no_route"
@@ -67,6 +71,7 @@ class BackendFlag(IntFlag):
 
     USED = 1
     LOCAL = 2
+    GENEVE = 4
 
 
 class FrontendFlag(IntFlag):
@@ -76,6 +81,7 @@ class FrontendFlag(IntFlag):
     SNAT = 2
     REJECT = 4
     RENDEZVOUS = 8
+    GENEVE = 16
 
 
 class VipFlag(IntFlag):
@@ -141,13 +147,18 @@ BACKEND_BYTES = 64
 #: Where ``generation`` stands in ``struct lb_backend``.
 GENERATION = struct.Struct("=I")
 GENERATION_AT = 32
+#: Where ``flags`` stands.
+BACKEND_FLAGS_AT = 38
 SLOT_TRANSITION, NOBODY = 0x8000, 0x7FFF
 #: Up to so many members slots have 8 bits, of which the highest means a transition.
 NARROW_MEMBERS, NARROW_TRANSITION, NARROW_NOBODY = 0x7E, 0x80, 0x7F
 #: Coarse time: CLOCK_MONOTONIC nanoseconds, shifted by this.
 CLOCK_SHIFT = 30
 PROBE_MAGIC = 0x4C6B5072
+#: Geneve from node to node: UDP port, VNI, class and type of its option.
+GENEVE_PORT, GENEVE_VNI, GENEVE_CLASS, GENEVE_TYPE = 6081, 0x4C6B50, 0xFF4C, 0x81
 NO_ADDRESS = bytes(16)
+ADDRESS_BYTES = 16
 
 _SIZES = {
     "lb_frontend_key": FRONTEND_KEY.size,
@@ -180,7 +191,7 @@ _SIZES = {
 _OFFSETS = {
     "lb_frontend_key": (0, 16, 18),
     "lb_frontend": (0, 4, 6, 8, 9, 10, 12, 16),
-    "lb_backend": (0, 16, GENERATION_AT, 36, 38, BACKEND.size),
+    "lb_backend": (0, 16, GENERATION_AT, 36, BACKEND_FLAGS_AT, BACKEND.size),
     "lb_decap_key": (0, 16, 32, 34),
     "lb_decap": (0,),
     "lb_guard_key": (0, 4),

@@ -17,6 +17,12 @@ _SET_BITS = 32
 #: As plain numbers: there may be hundreds of thousands of backends.
 _REMOTE = int(abi.BackendFlag.USED)
 _LOCAL = int(abi.BackendFlag.USED | abi.BackendFlag.LOCAL)
+_GENEVE = int(abi.BackendFlag.USED | abi.BackendFlag.GENEVE)
+_MODE_FLAGS = {
+    Mode.DSR: abi.FrontendFlag(0),
+    Mode.SNAT: abi.FrontendFlag.SNAT,
+    Mode.GENEVE: abi.FrontendFlag.GENEVE,
+}
 _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
 
@@ -31,14 +37,30 @@ def refusal(frontend: Frontend) -> str:
     if len(set(addresses)) != len(addresses):
         # The encapsulated packet carries the backend's address but not its port.
         return "two backends have the same address, which encapsulated packets could not tell apart"
+    return next(filter(None, (_node_problem(backend, frontend) for backend in members)), "")
+
+
+def _node_problem(backend: Backend, frontend: Frontend) -> str:
+    node = None if backend.local or frontend.mode is not Mode.GENEVE else backend.node
+    if backend.node != node:
+        return f"backend {backend.address} has a node, and nothing is sent there by {frontend.mode}"
+    if node is None and not backend.local and frontend.mode is Mode.GENEVE:
+        return f"nothing is known of the node of backend {backend.address}, to which Geneve would be sent"
+    if node is not None and node.version != frontend.key.vip.version:
+        return f"the node of backend {backend.address} has an address of the other family"
     return ""
 
 
 def frontend_flags(frontend: Frontend) -> abi.FrontendFlag:
     """``flags`` of ``struct lb_frontend``."""
     affinity = abi.FrontendFlag.AFFINITY if frontend.affinity else abi.FrontendFlag(0)
-    snat = abi.FrontendFlag.SNAT if frontend.mode is Mode.SNAT else abi.FrontendFlag(0)
-    return affinity | snat | (abi.FrontendFlag.REJECT if frontend.reject else abi.FrontendFlag(0))
+    reject = abi.FrontendFlag.REJECT if frontend.reject else abi.FrontendFlag(0)
+    return affinity | _MODE_FLAGS[frontend.mode] | reject
+
+
+def mode_of(flags: abi.FrontendFlag) -> Mode:
+    """What :func:`frontend_flags` says of the mode."""
+    return next((mode for mode, flag in _MODE_FLAGS.items() if flags & flag), Mode.DSR)
 
 
 def address_bytes(address: IPAddress) -> bytes:
@@ -69,23 +91,36 @@ def decode_frontend_key(data: bytes) -> FrontendKey:
 
 
 def backend_entry(backend: Backend, source: IPAddress | None, generation: int) -> bytes:
-    """The part of ``struct lb_backend`` that is ours; ``source``: outer source address towards a remote one."""
+    """The part of ``struct lb_backend`` that is ours; ``source``: outer source address towards a remote one.
+
+    The address of its node is not in it: see :func:`node_entry`.
+    """
     return abi.BACKEND.pack(
         address_bytes(backend.address),
         address_bytes(source) if source else abi.NO_ADDRESS,
         generation,
         port_bytes(backend.port),
-        _LOCAL if backend.local else _REMOTE,
+        _LOCAL if backend.local else _REMOTE if backend.node is None else _GENEVE,
     )
 
 
+def node_entry(backend: Backend) -> bytes:
+    """What ``lb_nodes`` has to say of it."""
+    return address_bytes(backend.node) if backend.node is not None else abi.NO_ADDRESS
+
+
 @functools.lru_cache(maxsize=65536)
-def decode_backend_entry(data: bytes) -> tuple[Backend, IPAddress | None] | None:
-    """None for an entry that is not in use."""
+def decode_backend_entry(data: bytes, node: bytes) -> tuple[Backend, IPAddress | None] | None:
+    """None for an entry that is not in use. ``node``: :func:`node_entry`, looked at if the entry says so."""
     address, source, _, port, flags = abi.BACKEND.unpack(data)
     if not flags & _REMOTE:
         return None
-    backend = Backend(decode_address(address), int.from_bytes(port, "big"), flags & _LOCAL == _LOCAL)
+    backend = Backend(
+        decode_address(address),
+        int.from_bytes(port, "big"),
+        flags & _LOCAL == _LOCAL,
+        decode_address(node) if flags & _GENEVE == _GENEVE else None,
+    )
     return backend, decode_address(source) if source != abi.NO_ADDRESS else None
 
 

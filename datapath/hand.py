@@ -56,6 +56,8 @@ BALANCED = (
     PacketReason.LOCAL,
     PacketReason.REMOTE_TX,
     PacketReason.REMOTE_REDIRECT,
+    PacketReason.GENEVE_TX,
+    PacketReason.GENEVE_REDIRECT,
     PacketReason.SNAT_TX,
     PacketReason.SNAT_REDIRECT,
 )

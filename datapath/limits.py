@@ -45,7 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def max_entries(self) -> dict[str, int]:
         """By map name; 0: what the object declares."""
         chosen = {name: getattr(self, field) for name, field in _FIELDS.items()}
-        return {**chosen, **dict.fromkeys(_FIXED, 0)}
+        return {**chosen, "lb_nodes": self.backends, **dict.fromkeys(_FIXED, 0)}
 
     @classmethod
     def of(cls, sizes: Mapping[str, int]) -> Limits:

@@ -112,6 +112,7 @@ class Maps(NamedTuple):
     replies: HashMap
     replies_new: HashMap
     replies_udp: HashMap
+    nodes: MappedArray
     snat_flows: HashMap
     snat_ports: HashMap
     snat_work: HashMap
@@ -140,6 +141,7 @@ class Maps(NamedTuple):
             replies=HashMap("lb_replies", fds["lb_replies"]),
             replies_new=HashMap("lb_replies_new", fds["lb_replies_new"]),
             replies_udp=HashMap("lb_replies_udp", fds["lb_replies_udp"]),
+            nodes=MappedArray("lb_nodes", fds["lb_nodes"]),
             snat_flows=HashMap("lb_snat_flows", fds["lb_snat_flows"]),
             snat_ports=HashMap("lb_snat_ports", fds["lb_snat_ports"]),
             snat_work=HashMap("lb_snat_work", fds["lb_snat_work"]),

@@ -32,8 +32,8 @@ void lr_settle(const struct lr_row *old, const uint8_t *busy, int wait, uint16_t
 void lr_narrow(const uint16_t *from, uint32_t count, uint8_t *to);
 void lr_widen(const uint8_t *from, uint32_t count, uint16_t *to);
 int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count);
-uint64_t lr_digest(const uint32_t *rows, uint32_t block, uint32_t length, uint32_t members, const void *backends,
-                   uint32_t backend_count);
+struct lr_digested { const uint32_t *rows; const void *backends, *nodes; uint32_t backend_count; };
+uint64_t lr_digest(const struct lr_digested *of, uint32_t block, uint32_t length, uint32_t members);
 """
 )
 
@@ -141,18 +141,19 @@ def same_owners(slots: array[int], owners: array[int]) -> bool:
 class Digests:
     """Sums over blocks, by which to see whether anything of them has changed. Holds on to the memory until closed."""
 
-    def __init__(self, rows: memoryview, backends: memoryview, backend_count: int) -> None:
-        """``lb_rows`` and ``lb_backends``, as they are mapped."""
+    def __init__(self, rows: memoryview, backends: memoryview, nodes: memoryview, backend_count: int) -> None:
+        """``lb_rows``, ``lb_backends`` and ``lb_nodes``, as they are mapped."""
         self._rows = _ffi.from_buffer("uint32_t[]", rows)
         self._backends = _ffi.from_buffer(backends)
-        self._count = backend_count
+        self._nodes = _ffi.from_buffer(nodes)
+        self._of = _ffi.new("struct lr_digested *", (self._rows, self._backends, self._nodes, backend_count))
 
     def of(self, block: int, length: int, members: int) -> int:
         """64 bits, for a block that lies within the rows (lengths in words), and all that it names."""
-        found: int = _lib().lr_digest(self._rows, block, length, members, self._backends, self._count)
+        found: int = _lib().lr_digest(self._of, block, length, members)
         return found
 
     def close(self) -> None:
         """Let go of the memory."""
-        _ffi.release(self._rows)
-        _ffi.release(self._backends)
+        for memory in (self._rows, self._backends, self._nodes):
+            _ffi.release(memory)

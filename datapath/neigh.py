@@ -95,7 +95,7 @@ class Nexthops:
             self._generation = generation
         found: dict[Backend, Route | None] = {}
         for backend in backends:
-            found[backend] = self._route_to(backend.address)
+            found[backend] = self._route_to(backend.sent_to)
         return found
 
     def _route_to(self, address: IPAddress) -> Route | None:
@@ -141,12 +141,12 @@ class Nexthops:
         return next((hop[1] for hop in sorted(self._hops_of(backend), key=str) if not self._is_kept(hop)), None)
 
     def _hops_of(self, backend: Backend) -> frozenset[Hop]:
-        way = self._shared_way(backend.address)
+        way = self._shared_way(backend.sent_to)
         if way is not None:
             return way.hops
-        found = self._hops_to.get(backend.address)
+        found = self._hops_to.get(backend.sent_to)
         if found is None:
-            found = self._hops_to[backend.address] = self._rtnl.hops(backend.address)
+            found = self._hops_to[backend.sent_to] = self._rtnl.hops(backend.sent_to)
         return found
 
     def _is_kept(self, hop: Hop) -> bool:
@@ -192,8 +192,8 @@ class Nexthops:
         left: set[Hop] = set()
         for backend in backends:
             left |= self._note(backend, frozenset())
-            self._routes.pop(backend.address, None)
-            self._hops_to.pop(backend.address, None)
+            self._routes.pop(backend.sent_to, None)
+            self._hops_to.pop(backend.sent_to, None)
         self._remove(left - self._users.keys())
 
     def keep_only(self, backends: Collection[Backend]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from announcer.model.net import IPAddress, Protocol
+from datapath import abi
 
 _ETHERNET, _IPV4, _IPV6 = 14, 20, 40
 _TAG, _TAG_KINDS = 4, (b"\x81\x00", b"\x88\xa8")
@@ -18,6 +20,9 @@ _TTL = 64
 #: Source address of frames that no device ever sent: locally administered, not multicast.
 _FROM = bytes.fromhex("02000000004c")
 _CRC32C = 0x82F63B78
+#: UDP, Geneve, and its option without the address that this holds: bpf/lb_geneve.h.
+_GENEVE = struct.Struct("!HHHHBBHIHBB")
+_GENEVE_CRITICAL, _OPTION_HEADER = 0x40, 4
 
 
 class Flow(NamedTuple):
@@ -30,11 +35,24 @@ class Flow(NamedTuple):
     protocol: Protocol
 
 
+class Encapsulation(StrEnum):
+    """What a packet is inside of."""
+
+    IPIP = "ipip"
+    GENEVE = "geneve"
+
+
 class Outer(NamedTuple):
-    """An IP-in-IP header around a packet."""
+    """The IP header around a packet. ``backend``: the one that Geneve (``bpf/lb_geneve.h``) names; None: IP in IP."""
 
     source: IPAddress
     dest: IPAddress
+    backend: IPAddress | None = None
+
+    @property
+    def kind(self) -> Encapsulation:
+        """Which of the two."""
+        return Encapsulation.IPIP if self.backend is None else Encapsulation.GENEVE
 
 
 class Parsed(NamedTuple):
@@ -114,6 +132,10 @@ def parse(frame: bytes) -> Parsed | None:
         outer, sound = Outer(header.source, header.dest), header.sound
         at += header.length
         header = _header(frame, at)
+    elif backend := _named_by_geneve(frame, header, at + header.length):
+        outer, sound = Outer(header.source, header.dest, backend), header.sound
+        at += header.length + _GENEVE.size + len(backend.packed)
+        header = _header(frame, at)
     if header is None or header.protocol not in (_TCP, _UDP, _SCTP):
         return None
     transport = frame[at + header.length :]
@@ -123,6 +145,18 @@ def parse(frame: bytes) -> Parsed | None:
     source_port, dest_port = struct.unpack_from("!HH", transport)
     flow = Flow(header.source, source_port, header.dest, dest_port, protocol)
     return Parsed(flow, outer, header.ttl, sound and header.sound and _sound(flow, transport))
+
+
+def _named_by_geneve(frame: bytes, outer: _Header, at: int) -> IPAddress | None:
+    """The backend, if Geneve of ours begins there, right in all that is not the flow's."""
+    size = len(outer.dest.packed)
+    if outer.protocol != _UDP or len(frame) < at + _GENEVE.size + size:
+        return None
+    _, *rest = _GENEVE.unpack_from(frame, at)
+    wanted = [abi.GENEVE_PORT, len(frame) - at, 0, (_OPTION_HEADER + size) // 4, _GENEVE_CRITICAL]
+    wanted += [int.from_bytes(frame[12:14], "big"), abi.GENEVE_VNI << 8, abi.GENEVE_CLASS, abi.GENEVE_TYPE, size // 4]
+    address = frame[at + _GENEVE.size : at + _GENEVE.size + size]
+    return type(outer.dest)(address) if rest == wanted else None
 
 
 def _header(frame: bytes, at: int) -> _Header | None:

@@ -14,7 +14,7 @@ from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from datapath import abi, aim, blocks, encode, packet, probe
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
-from datapath.packet import Flow
+from datapath.packet import Flow, Outer
 from datapath.readback import Held, Reader
 from datapath.rtnl import Link
 
@@ -23,6 +23,7 @@ _MAX_AIMED = 64
 _WITHOUT_BACKEND = {False: (Verdict.DROP, PacketReason.NO_BACKEND), True: (Verdict.TX, PacketReason.REJECTED)}
 _REMOTE = {
     Mode.DSR: {PacketReason.REMOTE_TX: Verdict.TX, PacketReason.REMOTE_REDIRECT: Verdict.REDIRECT},
+    Mode.GENEVE: {PacketReason.GENEVE_TX: Verdict.TX, PacketReason.GENEVE_REDIRECT: Verdict.REDIRECT},
     Mode.SNAT: {PacketReason.SNAT_TX: Verdict.TX, PacketReason.SNAT_REDIRECT: Verdict.REDIRECT},
 }
 
@@ -165,9 +166,7 @@ class Prover:
         elif held.mode is Mode.SNAT:
             if not after or not after.sound or after.outer or not self._comes_back(after.flow, sent, backend):
                 yield f"{name}: the packet was not rewritten as it should"
-        elif (
-            not after or not after.sound or after.flow != sent or not after.outer or after.outer.dest != backend.address
-        ):
+        elif not after or not after.sound or after.flow != sent or not _goes_to(after.outer, backend):
             yield f"{name}: the packet was not encapsulated as it should"
 
     def _comes_back(self, flow: Flow, sent: Flow, backend: Backend) -> bool:
@@ -176,6 +175,11 @@ class Prover:
         answers_itself = flow.source in (sent.source, sent.dest)
         wanted = _translated(sent, backend)._replace(source=flow.source, source_port=flow.source_port)
         return flow == wanted and first <= flow.source_port <= last and not answers_itself
+
+
+def _goes_to(outer: Outer | None, backend: Backend) -> bool:
+    named = backend.address if backend.node is not None else None
+    return outer is not None and (outer.dest, outer.backend) == (backend.sent_to, named)
 
 
 def _translated(sent: Flow, backend: Backend) -> Flow:

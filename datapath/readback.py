@@ -54,7 +54,7 @@ class Held(NamedTuple):
     @property
     def mode(self) -> Mode:
         """As ``Frontend.mode``."""
-        return Mode.SNAT if self.entry.flags & abi.FrontendFlag.SNAT else Mode.DSR
+        return encode.mode_of(self.entry.flags)
 
     def frontend(self, key: FrontendKey) -> Frontend:
         """What it amounts to."""
@@ -99,7 +99,9 @@ class Reader:
         self._maps = maps
         self._sources = sources
         self._decaps = decaps
-        self._digests = native.Digests(maps.rows.bytes, maps.backends.bytes, maps.backends.info.max_entries)
+        self._digests = native.Digests(
+            maps.rows.bytes, maps.backends.bytes, maps.nodes.bytes, maps.backends.info.max_entries
+        )
         self._known: dict[FrontendKey, _Known] = {}
 
     def close(self) -> None:
@@ -177,8 +179,12 @@ def backend_at(maps: Maps, number: int) -> tuple[Backend, IPAddress | None] | No
     """The backend of this id and its outer source address; None if there is none."""
     if not 0 < number < maps.backends.info.max_entries:
         return None
-    at = number * abi.BACKEND_BYTES
-    return encode.decode_backend_entry(bytes(maps.backends.bytes[at : at + abi.BACKEND.size]))
+    at, node = number * abi.BACKEND_BYTES, abi.NO_ADDRESS
+    entry = bytes(maps.backends.bytes[at : at + abi.BACKEND.size])
+    if entry[abi.BACKEND_FLAGS_AT] & abi.BackendFlag.GENEVE:
+        at = number * abi.ADDRESS_BYTES
+        node = bytes(maps.nodes.bytes[at : at + abi.ADDRESS_BYTES])
+    return encode.decode_backend_entry(entry, node)
 
 
 def _checked(key: FrontendKey, known: _Known, vip: _Get, decap: _Get) -> Held:

@@ -170,22 +170,32 @@ static uint64_t mixed(uint64_t sum, const uint8_t *data, size_t words)
 	return sum;
 }
 
+/* Maps as user space has them in its memory. */
+struct lr_digested {
+	const uint32_t *rows;
+	const struct lb_backend *backends;
+	const struct lb_address *nodes;
+	uint32_t backend_count;
+};
+
 /*
  * A sum over the block at `block` (both in units of 4 bytes) and what user space wrote of the backends that it names. Two states
  * that differ have the same one in 2^64; nobody is kept from making such by intent.
  */
-uint64_t lr_digest(const uint32_t *rows, uint32_t block, uint32_t length, uint32_t members, const struct lb_backend *backends,
-		   uint32_t backend_count)
+uint64_t lr_digest(const struct lr_digested *of, uint32_t block, uint32_t length, uint32_t members)
 {
-	uint64_t sum = mixed(length, (const uint8_t *)(rows + block), length / 2);
+	uint64_t sum = mixed(length, (const uint8_t *)(of->rows + block), length / 2);
 
 	if (length % 2)
-		sum = (sum ^ rows[block + length - 1]) * 0xbf58476d1ce4e5b9ULL;
+		sum = (sum ^ of->rows[block + length - 1]) * 0xbf58476d1ce4e5b9ULL;
 	for (uint32_t i = 0; i < members; i++) {
-		uint32_t id = rows[block + i];
+		uint32_t id = of->rows[block + i];
 
-		if (id < backend_count)
-			sum = mixed(sum, (const uint8_t *)&backends[id], offsetof(struct lb_backend, stamp) / sizeof(sum));
+		if (id >= of->backend_count)
+			continue;
+		sum = mixed(sum, (const uint8_t *)&of->backends[id], offsetof(struct lb_backend, stamp) / sizeof(sum));
+		if (of->backends[id].flags & LB_BACKEND_GENEVE)
+			sum = mixed(sum, (const uint8_t *)&of->nodes[id], sizeof(*of->nodes) / sizeof(sum));
 	}
 	return sum;
 }

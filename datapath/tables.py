@@ -193,6 +193,10 @@ class Tables:
             if number is None:
                 raise TargetError("take a backend id", errno=errno.ENOSPC, detail=f"lb_backends holds {len(self._ids)}")
             taken.append(number)
+        if backend.node is not None:
+            # Before the entry that says so; what it said of an earlier backend nobody looks at any more.
+            at = number * abi.ADDRESS_BYTES
+            self.maps.nodes.bytes[at : at + abi.ADDRESS_BYTES] = encode.node_entry(backend)
         at = number * abi.BACKEND_BYTES
         view = self.maps.backends.bytes[at : at + abi.BACKEND.size]
         generation = abi.GENERATION.unpack_from(view, abi.GENERATION_AT)[0]

@@ -10,6 +10,7 @@ from announcer.model.net import IPAddress, IPNetwork, Protocol
 from datapath import packet, probe, readback
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
+from datapath.packet import Encapsulation
 from datapath.readback import Reader
 from datapath.rtnl import Link, Rtnl
 
@@ -26,7 +27,9 @@ class TraceRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TracePacket(msgspec.Struct, frozen=True, kw_only=True):
-    """The packet as it left the program. ``outer``: source and destination of the IP-in-IP header around it."""
+    """The packet as it left the program. ``outer``: source and destination of the IP header around it, and whether that
+    is of IP in IP or Geneve; ``outer_backend``: the backend that Geneve names.
+    """
 
     source: IPAddress
     source_port: int
@@ -35,6 +38,8 @@ class TracePacket(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Protocol
     outer_source: IPAddress | None = None
     outer_dest: IPAddress | None = None
+    outer_kind: Encapsulation | None = None
+    outer_backend: IPAddress | None = None
     hex: str = ""
 
 
@@ -106,5 +111,7 @@ def _packet(frame: bytes) -> TracePacket | None:
         protocol=flow.protocol,
         outer_source=outer.source if outer else None,
         outer_dest=outer.dest if outer else None,
+        outer_kind=outer.kind if outer else None,
+        outer_backend=outer.backend if outer else None,
         hex=frame.hex(),
     )

@@ -26,25 +26,32 @@ class FrontendKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
 class Backend(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """A real server: where packets of a frontend are taken.
 
-    ``local``: it runs on this node, so packets are translated (DNAT) and handed to it; otherwise they are sent
-    towards its own address, as the frontend's mode says.
+    ``local``: it runs on this node, so packets are translated (DNAT) and handed to it; otherwise they are sent on as
+    the frontend's mode says. ``node``: the address of its node, if packets are sent there; None: to its own address.
     """
 
     address: IPAddress
     port: int
     local: bool = False
+    node: IPAddress | None = None
+
+    @property
+    def sent_to(self) -> IPAddress:
+        """The address that packets for it are sent to from another node."""
+        return self.node or self.address
 
 
 class Mode(StrEnum):
     """How a remote backend gets the packets of a frontend, and who answers the client.
 
-    ``dsr``: encapsulated, with the client's address inside; the backend's node answers the client. ``snat``: from an
-    address of this node, to which the backend answers, and which answers the client. A local backend always gets the
-    client's address.
+    ``dsr``: by IP in IP, with the client's address inside; the backend's node answers the client. ``geneve``: the same
+    by Geneve (RFC 8926) to the backend's node. ``snat``: from an address of this node, to which the backend answers,
+    and which answers the client. A local backend always gets the client's address.
     """
 
     DSR = "dsr"
     SNAT = "snat"
+    GENEVE = "geneve"
 
 
 class LbMode(StrEnum):

@@ -4,9 +4,11 @@
  *
  *   wire ──> lb_ingress (XDP) ──┬── not for a VIP: untouched (most after one look: lb_sieve.h) ──────────────> stack
  *                               ├── local backend: translated (DNAT) ──────> stack ──> pod
- *                               ├── remote backend: IP in IP to the pod, or
+ *                               ├── remote backend: IP in IP to the pod, Geneve to its node, or
  *                               │   from an address of this node (SNAT) ───> wire
  *                               ├── answer to such an address: to the client > wire
+ *                               ├── IP in IP or Geneve from another node:
+ *                               │   taken out, translated (DNAT) ────────> stack ──> pod
  *                               ├── echo request, too big, or nobody serves it and it says so: answered ──> wire
  *                               ├── an unused address of an aggregate ─────> dropped and counted
  *                               └── a VIP that cannot be served: dropped and counted, never sent back to the router
@@ -86,6 +88,7 @@ static __always_inline bool find_frontend(const struct lb_address *vip, __be16 p
 }
 
 #define ICMP_BY_SNAT -1 /* an error for a backend that gets its packets from here: lb_snat_error() */
+#define ICMP_BY_GENEVE -2
 
 /* ICMP to a VIP: an echo request, or an error about something that a backend sent, which is taken to that backend. */
 __attribute__((noinline)) int lb_icmp(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)
@@ -122,10 +125,11 @@ __attribute__((noinline)) int lb_icmp(struct xdp_md *ctx, struct packet *p, stru
 	if (why || !backend)
 		return why;
 	p->hash = quoted->hash;
-	if (!(backend->flags & LB_BACKEND_LOCAL))
-		return frontend.flags & LB_FRONTEND_SNAT ?
-			       ICMP_BY_SNAT :
-			       encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
+	if (!(backend->flags & LB_BACKEND_LOCAL)) {
+		if (frontend.flags & (LB_FRONTEND_SNAT | LB_FRONTEND_GENEVE))
+			return frontend.flags & LB_FRONTEND_SNAT ? ICMP_BY_SNAT : ICMP_BY_GENEVE;
+		return encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
+	}
 	to.address = backend->address;
 	to.port = backend->port_be;
 	return translate_error(ctx, p, quoted, &to) ? LB_local : LB_truncated;
@@ -142,15 +146,45 @@ static __always_inline enum lb_reason deliver(struct xdp_md *ctx, struct packet 
 		return lb_reject(ctx, p);
 	if (why || !backend)
 		return why;
-	if (!(backend->flags & LB_BACKEND_LOCAL))
-		return frontend->flags & LB_FRONTEND_SNAT ?
-			       lb_snat(ctx, p, answer->backend, answer) :
-			       encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
+	if (!(backend->flags & LB_BACKEND_LOCAL)) {
+		if (frontend->flags & (LB_FRONTEND_SNAT | LB_FRONTEND_GENEVE))
+			return frontend->flags & LB_FRONTEND_SNAT ? lb_snat(ctx, p, answer->backend, answer) :
+								    lb_geneve(ctx, p, answer->backend, answer);
+		return encapsulate(ctx, p, answer->backend, backend, answer->magic, &answer->ifindex);
+	}
 	to.address = backend->address;
 	to.port = backend->port_be;
 	if (!answer->magic && !lb_remember_reply(ctx, p, &to))
 		return LB_no_reply_entry;
 	return translate(ctx, p, &to) ? LB_local : LB_truncated;
+}
+
+/* A packet that another node has sent on. `damaged`, `stray`: how it ends if it is not whole, or for no backend of ours. */
+static __always_inline enum lb_reason take(struct xdp_md *ctx, const struct packet *outer, const struct lb_probe *answer,
+					   enum lb_reason damaged, enum lb_reason stray)
+{
+	int how = lb_decapsulate(ctx, outer, answer);
+
+	if (how == DECAPSULATE_ERROR)
+		how = lb_decapsulate_error(ctx, outer);
+	if (how == DECAPSULATE_DAMAGED)
+		return damaged;
+	return how == LB_not_ours ? stray : how;
+}
+
+/* A packet to no VIP of ours: of another node's, or an answer to one of our ports. */
+static __always_inline enum lb_reason to_this_node(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)
+{
+	int why;
+
+	if (p->protocol == IPPROTO_UDP && p->ports.dest == bpf_htons(LB_GENEVE_PORT)) {
+		why = lb_open_geneve(ctx, p);
+		if (why == LB_decapsulated)
+			return take(ctx, p, answer, LB_geneve_damaged, LB_geneve_stray);
+		if (why != LB_not_ours)
+			return why;
+	}
+	return snat_used() ? lb_snat_reply(ctx, p, answer) : LB_not_ours;
 }
 
 static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)
@@ -160,22 +194,22 @@ static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet 
 
 	if (problem == PARSE_FOREIGN)
 		return LB_not_ours;
-	if (is_tunnel(p) && !find_vip(&p->dest)) {
-		problem = lb_decapsulate(ctx, p, answer);
-		return problem == DECAPSULATE_ERROR ? lb_decapsulate_error(ctx, p) : problem;
-	}
+	if (is_tunnel(p) && !find_vip(&p->dest))
+		return take(ctx, p, answer, LB_not_ours, LB_not_ours);
 	if (problem != PARSE_FINE)
 		return find_vip(&p->dest) ? problem : LB_not_ours;
 	if (is_icmp(p) && snat_used() && !find_vip(&p->dest))
 		return lb_snat_reply_error(ctx, p, answer);
 	if (is_icmp(p)) {
 		problem = lb_icmp(ctx, p, answer);
+		if (problem == ICMP_BY_GENEVE)
+			return lb_geneve(ctx, p, answer->backend, answer);
 		return problem == ICMP_BY_SNAT ? lb_snat_error(ctx, p, answer) : problem;
 	}
 	if (p->flags & PACKET_LATER_FRAGMENT && !lb_recall_fragment(p))
 		return find_vip(&p->dest) ? LB_fragment : LB_not_ours;
 	if (!find_frontend(&p->dest, p->ports.dest, p->protocol, &frontend))
-		return find_vip(&p->dest) ? LB_no_service : snat_used() ? lb_snat_reply(ctx, p, answer) : LB_not_ours;
+		return find_vip(&p->dest) ? LB_no_service : to_this_node(ctx, p, answer);
 	if (!source_allowed(&frontend, p))
 		return LB_source_not_allowed;
 	if (p->flags & PACKET_FIRST_FRAGMENT && !answer->magic && !lb_remember_fragment(p))

@@ -15,9 +15,12 @@
 #define LB_REASONS(X)                                                                                                  \
 	X(not_ours, PASS)         /* not for a VIP: untouched */                                                       \
 	X(local, PASS)            /* translated to a backend on this node */                                           \
-	X(decapsulated, PASS)     /* IPIP from another node, translated to a backend on this node */                   \
+	X(decapsulated, PASS)     /* IPIP or Geneve from another node, translated to a backend on this node */         \
+	X(geneve_stray, PASS)     /* Geneve from another node for a backend that this one does not have: untouched */  \
 	X(remote_tx, TX)          /* encapsulated, out of the device it came in by */                                  \
 	X(remote_redirect, REDIRECT) /* encapsulated, out of another device */                                         \
+	X(geneve_tx, TX)          /* encapsulated in Geneve, out of the device it came in by */                        \
+	X(geneve_redirect, REDIRECT) /* the same, out of another device */                                             \
 	X(snat_tx, TX)            /* to a remote backend from an address of this node, out of the device it came in by */ \
 	X(snat_redirect, REDIRECT) /* the same, out of another device */                                               \
 	X(snat_reply_tx, TX)      /* the answer to it: from the VIP to the client, out of the device it came in by */  \
@@ -36,6 +39,7 @@
 	X(extension, DROP)        /* our VIP, more IPv6 extension headers than we follow, or a route to go on */       \
 	X(truncated, DROP)        /* our VIP, headers or lengths that do not fit the packet */                         \
 	X(other_host, DROP)       /* our VIP, but flooded to us: the frame has another host's address */               \
+	X(geneve_damaged, DROP)   /* Geneve from another node with lengths or headers that do not fit */               \
 	X(ttl, DROP)              /* would reach zero here */                                                          \
 	X(too_big, DROP)          /* would not fit with the outer header, and cannot be answered */                    \
 	X(no_route, DROP)         /* the FIB knows no way to the backend */                                            \
@@ -110,6 +114,8 @@ struct lb_frontend {
 #define LB_FRONTEND_REJECT 4
 /* The block holds preferences instead of a row. */
 #define LB_FRONTEND_RENDEZVOUS 8
+/* Remote backends get its packets in Geneve, by way of their nodes: they are all LB_BACKEND_GENEVE. */
+#define LB_FRONTEND_GENEVE 16
 
 #define LB_RENDEZVOUS_MEMBERS 16
 #define LB_RENDEZVOUS_BITS 12
@@ -141,6 +147,8 @@ struct lb_row_page {
 
 #define LB_BACKEND_USED 1
 #define LB_BACKEND_LOCAL 2
+/* lb_nodes has the address of its node, to which its packets are sent; `source` and the next hop are those towards it. */
+#define LB_BACKEND_GENEVE 4
 
 /*
  * One cache line. Entry 0 of lb_backends is never used, so that a zeroed member names no backend. `generation` changes when
@@ -163,7 +171,17 @@ struct lb_backend {
 	__u8 pad2[2];
 };
 
-/* Encapsulated packets that this node takes: outer destination and inner destination. */
+/*
+ * Geneve (RFC 8926) from one node to another. Inside is the packet as the client sent it; one option names the backend that
+ * it is for. The class is one of those for experimental use (section 7). Whoever does not know the option has to drop the
+ * packet ("critical", section 3.5.1): its destination is the VIP, and it would go round in circles.
+ */
+#define LB_GENEVE_PORT 6081
+#define LB_GENEVE_VNI 0x4c6b50
+#define LB_GENEVE_CLASS 0xff4c
+#define LB_GENEVE_TYPE 0x81
+
+/* Encapsulated packets that this node takes: the backend (outer destination of IP in IP) and inner destination. */
 struct lb_decap_key {
 	struct lb_address backend;
 	struct lb_address vip;

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* From another node: a packet for one of our local backends, taken out of its outer header and translated. */
+/* From another node: a packet for one of our local backends, taken out of its outer headers and translated. */
 #ifndef LB_DECAP_H
 #define LB_DECAP_H
 
 #include "lb_fragment.h"
 #include "lb_frame.h"
+#include "lb_geneve.h"
 #include "lb_icmp.h"
 #include "lb_nat.h"
 
+/* IP in IP, without options or extension headers. */
 static __always_inline bool is_tunnel(const struct packet *p)
 {
-	return p->protocol == (p->family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6);
+	return p->protocol == (p->family == AF_INET ? IPPROTO_IPIP : IPPROTO_IPV6) && p->l4 - p->l3 == ip_header(p->family);
 }
 
 /* More parsed packets, for which the stack has no room: what an error quotes, and an error that was encapsulated. Each CPU
@@ -57,7 +59,7 @@ __attribute__((noinline)) int lb_decap_port(const struct packet *outer, const st
 	return found ? found->port_be : -1;
 }
 
-/* Takes the outer header away. */
+/* Takes the outer headers away. */
 __attribute__((noinline)) int lb_strip(struct xdp_md *ctx, const struct packet *outer)
 {
 	struct link_header link = {};
@@ -70,6 +72,7 @@ __attribute__((noinline)) int lb_strip(struct xdp_md *ctx, const struct packet *
 }
 
 #define DECAPSULATE_ERROR -1
+#define DECAPSULATE_DAMAGED -2 /* what is inside is no whole packet */
 
 /* After DECAPSULATE_ERROR: an ICMP error about something that the backend sent. */
 __attribute__((noinline)) int lb_decapsulate_error(struct xdp_md *ctx, const struct packet *outer)
@@ -97,26 +100,23 @@ __attribute__((noinline)) int lb_decapsulate_error(struct xdp_md *ctx, const str
 }
 
 /*
- * Everything else that is IP in IP belongs to somebody else and stays as it is. `answer->magic`: it is a probe, and leaves
- * no entry.
+ * `outer`: of IP in IP, or what lb_open_geneve() made of it; the packet inside begins at outer->l4. LB_not_ours: there is no
+ * such backend here. `answer->magic`: it is a probe, and leaves no entry.
  */
 __attribute__((noinline)) int lb_decapsulate(struct xdp_md *ctx, const struct packet *outer, const struct lb_probe *answer)
 {
 	struct packet p = {};
 	struct target to = {};
-	__u32 header;
 	int port;
 
 	if (!outer || !answer)
 		return LB_not_ours;
-	header = outer->l4 - outer->l3;
-	if (header != (outer->family == AF_INET ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)) ||
-	    outer->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
-		return LB_not_ours;
+	if (outer->flags & (PACKET_FIRST_FRAGMENT | PACKET_LATER_FRAGMENT))
+		return DECAPSULATE_DAMAGED;
 	p.family = outer->family;
 	p.l3 = outer->l4;
-	if (xdp_lb_parse(ctx, &p) != PARSE_FINE || outer->length < p.length + header)
-		return LB_not_ours;
+	if (xdp_lb_parse(ctx, &p) != PARSE_FINE || outer->length < p.length + (outer->l4 - outer->l3))
+		return DECAPSULATE_DAMAGED;
 	if (is_icmp(&p))
 		return DECAPSULATE_ERROR;
 	if (p.flags & PACKET_LATER_FRAGMENT && !lb_recall_fragment(&p))

@@ -36,6 +36,8 @@ LB_MAP(lb_sieve, ARRAY, BPF_F_MMAPABLE, 1, __u32, struct lb_sieve);
 LB_MAP(lb_rows, ARRAY, BPF_F_MMAPABLE, 16384, __u32, struct lb_row_page);
 LB_MAP(lb_ranks, ARRAY, BPF_F_MMAPABLE, 1, __u32, struct lb_ranks);
 LB_MAP(lb_backends, ARRAY, BPF_F_MMAPABLE, 262144, __u32, struct lb_backend);
+/* By backend id; only those with LB_BACKEND_GENEVE mean anything. Not in their entries, which are a cache line as they are. */
+LB_MAP(lb_nodes, ARRAY, BPF_F_MMAPABLE, 262144, __u32, struct lb_address);
 LB_MAP(lb_decaps, HASH, 0, 65536, struct lb_decap_key, struct lb_decap);
 
 /* See struct lb_guard_key; value is unused. Empty unless an aggregate is announced, and then a lookup costs next to nothing. */

@@ -3,6 +3,7 @@
 #ifndef LB_SIEVE_H
 #define LB_SIEVE_H
 
+#include "lb_geneve.h"
 #include "lb_maps.h"
 #include "lb_packet.h"
 
@@ -27,6 +28,15 @@ static __always_inline bool answers_snat(const struct lb_sieve *sieve, __u8 prot
 	return (const void *)(ports + 1) > end || is_snat_port(sieve, ports->dest);
 }
 
+/* A transport header at `udp`, if nothing else is there: may it be Geneve of another node's? An overlay may use the same port
+ * for all that its Pods say to each other, so the port alone is not enough to look closely. */
+static __always_inline bool may_be_geneve(__u8 protocol, const void *udp, const void *end)
+{
+	const struct geneve *geneve = udp;
+
+	return protocol == IPPROTO_UDP && (const void *)(geneve + 1) <= end && geneve_is_ours(geneve);
+}
+
 /*
  * True for a packet that is certainly not ours: its destination is no VIP, it is no tunnel of another node's, no aggregate
  * is guarded, and no backend answers with it to a port of ours. False says nothing: a tagged frame, one too short to say, or one that has to be looked at closely.
@@ -48,7 +58,8 @@ static __always_inline bool passes_by(struct xdp_md *ctx)
 
 		if ((const void *)(ip + 1) > end || ip->protocol == IPPROTO_IPIP)
 			return false;
-		if (sieve_holds(sieve, 0, 0xffff00000000ULL | bpf_ntohl(ip->daddr)))
+		if (sieve_holds(sieve, 0, 0xffff00000000ULL | bpf_ntohl(ip->daddr)) ||
+		    may_be_geneve(ip->protocol, (const void *)(ip + 1), end))
 			return false;
 		return !sieve->snat_first ||
 		       !(ip->ihl != 5 || ip->frag_off & bpf_htons(IP_OFFSET) ||
@@ -62,7 +73,8 @@ static __always_inline bool passes_by(struct xdp_md *ctx)
 			return false;
 		dest = ip->daddr.in6_u.u6_addr32;
 		if (sieve_holds(sieve, (__u64)bpf_ntohl(dest[0]) << 32 | bpf_ntohl(dest[1]),
-				(__u64)bpf_ntohl(dest[2]) << 32 | bpf_ntohl(dest[3])))
+				(__u64)bpf_ntohl(dest[2]) << 32 | bpf_ntohl(dest[3])) ||
+		    may_be_geneve(ip->nexthdr, (const void *)(ip + 1), end))
 			return false;
 		return !sieve->snat_first || !answers_snat(sieve, ip->nexthdr, (const void *)(ip + 1), end);
 	}

@@ -12,6 +12,7 @@
 #include "lb_decap.h"
 #include "lb_encap.h"
 #include "lb_flow.h"
+#include "lb_hop.h"
 #include "lb_nat.h"
 #include "lb_sieve.h"
 #include "lb_snat_ports.h"
@@ -305,14 +306,6 @@ __attribute__((noinline)) int lb_snat_frame(struct xdp_md *ctx, const struct pac
 	return put_link_header(ctx, p, &link, l3) ? 0 : LB_truncated;
 }
 
-/* See encapsulate(). */
-static __always_inline bool flooded(struct xdp_md *ctx, const struct packet *p, const struct hop *hop)
-{
-	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
-
-	return hop->ifindex == p->device && eth && !same_mac(eth->h_dest, hop->smac);
-}
-
 /* --- to the backend ------------------------------------------------------------------------------------------------ */
 
 /* What both directions have to ask before a packet is changed. 0, or how it ends. */
@@ -324,15 +317,9 @@ static __always_inline int snat_way(struct xdp_md *ctx, const struct packet *p, 
 
 	if (!backend)
 		return LB_bad_row;
-	if (p->ttl <= 1)
-		return LB_ttl;
-	why = find_hop(ctx, p, id, backend, answer->magic, hop);
+	why = find_way(ctx, p, id, backend, answer->magic, 0, hop);
 	if (why)
 		return why;
-	if (flooded(ctx, p, hop))
-		return LB_other_host;
-	if (p->length > hop->mtu)
-		return lb_mtu_answer(ctx, p, hop->mtu);
 	to->address = backend->address;
 	to->port = backend->port_be;
 	return 0;

@@ -19,7 +19,7 @@ from ipaddress import IPv4Address
 
 import msgspec
 
-from announcer.model.lb import Backend, Frontend
+from announcer.model.lb import Backend, Frontend, Mode
 from announcer.model.observed import OutcomeState
 from announcer.model.steps import AttachDevices
 from datapath.hand import Datapath
@@ -156,14 +156,19 @@ class Cluster:
         self._cleanup.close()
 
 
-def pod(i: int, port: int) -> Backend:
-    """The backend in pod i, as nobody in particular sees it."""
-    return Backend(IPv4Address(f"10.244.{i + 1}.10"), port, False)
+def pod(i: int, port: int, mode: Mode = Mode.DSR) -> Backend:
+    """The backend in pod i, as other nodes see it."""
+    node = IPv4Address(f"192.168.1.2{i + 1}") if mode is Mode.GENEVE else None
+    return Backend(IPv4Address(f"10.244.{i + 1}.10"), port, False, node)
 
 
 def seen_from(node: int, wanted: Frontend) -> Frontend:
-    backends = [Backend(b.address, b.port, str(b.address) == f"10.244.{node + 1}.10") for b in wanted.backends]
-    return msgspec.structs.replace(wanted, backends=tuple(sorted(backends)))
+    def see(backend: Backend) -> Backend:
+        if str(backend.address) == f"10.244.{node + 1}.10":
+            return msgspec.structs.replace(backend, local=True, node=None)
+        return backend
+
+    return msgspec.structs.replace(wanted, backends=tuple(sorted(map(see, wanted.backends))))
 
 
 def _tcp(server: socket.socket, name: str) -> None:

@@ -29,7 +29,12 @@ CLIENT6 = IPv6Address("2001:db8:c::10")
 LOCAL6 = Backend(IPv6Address("2001:db8:244:1::10"), 8080, True)
 REMOTE6 = Backend(IPv6Address("2001:db8:244:2::10"), 8080, False)
 LOCAL = Backend(IPv4Address("10.244.1.10"), 8080, True)
+#: Its node, behind the router too.
+REMOTE_NODE = IPv4Address("192.168.2.22")
+REMOTE_NODE6 = IPv6Address("2001:db8:2::22")
 REMOTE = Backend(IPv4Address("10.244.2.10"), 8080, False)
+#: The same for Geneve.
+BEHIND = Backend(REMOTE.address, 8080, False, REMOTE_NODE)
 SMALL = Limits(
     frontends=16,
     vips=8,

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 import pytest
 from scapy.layers.l2 import Ether
 
-from announcer.model.lb import Backend
+from announcer.model.lb import Backend, Mode
 from announcer.model.observed import OutcomeState
 from datapath import abi, blocks, encode, netdev, probe
 from datapath.abi import PacketReason, Verdict
@@ -15,8 +15,10 @@ from datapath.hand import Datapath
 from tests.datapath.frames import encapsulated, frame, tcp
 from tests.datapath.netns import variant
 from tests.datapath.node import (
+    BEHIND,
     LOCAL,
     REMOTE,
+    REMOTE_NODE,
     Node,
     done,
     eventually,
@@ -197,7 +199,7 @@ def test_a_row_that_names_no_backend_drops(node: Node) -> None:
         ("lb_abi.h", "X(local, PASS)", "X(local, DROP)", "ended as local"),
         ("lb_nat.h", "tcp->dest = to->port;", "tcp->dest = 0;", "not rewritten as it should"),
         ("lb_nat.h", "ip->check = csum_update", "ip->id = csum_update", "not rewritten as it should"),
-        ("lb_encap.h", ".daddr = backend->address", ".daddr = backend->source", "not encapsulated as it should"),
+        ("lb_encap.h", ".daddr = tunnel->dest", ".daddr = tunnel->source", "not encapsulated as it should"),
         ("lb_encap.h", "		ip->ttl--;", "		ip->ttl -= 2;", "not encapsulated as it should"),
         ("lb_abi.h", "X(remote_tx, TX)", "X(remote_tx, PASS)", "ended as remote_tx"),
         ("lb_abi.h", "X(no_backend, DROP)", "X(no_backend, PASS)", "a packet without a backend ended as no_backend"),
@@ -212,6 +214,42 @@ def test_a_program_that_does_something_else_is_no_proof(
     done(program(datapath, both))
     done(program(datapath, none))
     eventually(lambda: problem in failed(verify(datapath, both, none)))
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("*data = backend->word_be[3];", "*data = backend->word_be[2];"),
+        ("geneve->vni = bpf_htonl(LB_GENEVE_VNI << 8);", "geneve->vni = 0;"),
+        ("geneve->flags = GENEVE_CRITICAL;", "geneve->flags = 0;"),
+        ("geneve->udp.dest = bpf_htons(LB_GENEVE_PORT);", "geneve->udp.dest = geneve->udp.source;"),
+        ("geneve->option_length = words;", "geneve->option_length = 0;"),
+    ],
+)
+def test_geneve_that_is_not_as_it_should_be_is_no_proof(
+    node: Node, text: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datapath.loader.load.__defaults__", (variant(node.bpffs.parent, "lb_geneve.h", text, other),))
+    datapath = node.attached()
+    wanted = frontend(BEHIND, mode=Mode.GENEVE)
+    done(program(datapath, wanted))
+    eventually(lambda: "not encapsulated as it should" in failed(verify(datapath, wanted)))
+
+
+def test_geneve_goes_by_the_way_to_the_node_of_the_backend(node: Node) -> None:
+    """There is none to the backend itself: that is what an overlay is for."""
+    node.ip("route add blackhole 10.244.2.0/24")
+    datapath = node.attached()
+    wanted = frontend(BEHIND, mode=Mode.GENEVE)
+    done(program(datapath, wanted))
+    proven(datapath, wanted)
+    done(program(datapath, TO_REMOTE))
+    assert "no_route" in failed(verify(datapath, TO_REMOTE)), "control: by IP in IP it is not to be had"
+    done(program(datapath, wanted))
+    node.ip(f"route add blackhole {REMOTE_NODE}")
+    assert "changed" in observe(datapath).damaged[wanted.key]
+    done(program(datapath, wanted))
+    assert end(node, datapath).reason is PacketReason.NO_ROUTE
 
 
 def test_a_lost_entry_is_observed_and_no_proof(node: Node) -> None:

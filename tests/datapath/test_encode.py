@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from announcer.model.errors import BugError
-from announcer.model.lb import Backend, FrontendKey
+from announcer.model.lb import Backend, FrontendKey, Mode
 from announcer.model.net import IPAddress, Protocol
 from datapath import abi, encode, shim
-from tests.datapath.node import LOCAL, REMOTE, VIP, frontend
+from tests.datapath.node import BEHIND, LOCAL, REMOTE, REMOTE_NODE, REMOTE_NODE6, VIP, frontend
 
 MAPPED = bytes(10) + b"\xff\xff"
 ports = st.integers(1, 65535)
@@ -26,12 +26,22 @@ def test_a_key_comes_back(vip: IPAddress, protocol: Protocol, port: int) -> None
     assert encode.decode_frontend_key(encode.frontend_key(key)) == key
 
 
-@given(addresses, ports, st.booleans(), st.none() | addresses.filter(int), st.integers(0, 0xFFFFFFFF))
-def test_a_backend_comes_back(
-    address: IPAddress, port: int, local: bool, source: IPAddress | None, generation: int
-) -> None:
-    backend = Backend(address, port, local)
-    assert encode.decode_backend_entry(encode.backend_entry(backend, source, generation)) == (backend, source)
+backends = st.builds(Backend, addresses, ports, st.booleans()) | st.builds(
+    Backend, addresses, ports, st.just(False), addresses
+)
+
+
+@given(backends, st.none() | addresses.filter(int), st.integers(0, 0xFFFFFFFF))
+def test_a_backend_comes_back(backend: Backend, source: IPAddress | None, generation: int) -> None:
+    entry = encode.backend_entry(backend, source, generation)
+    assert encode.decode_backend_entry(entry, encode.node_entry(backend)) == (backend, source)
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("affinity", [False, True])
+def test_the_mode_comes_back(mode: Mode, affinity: bool) -> None:
+    flags = encode.frontend_flags(frontend(mode=mode, affinity=affinity))
+    assert encode.mode_of(flags) is mode
 
 
 def test_addresses_and_ports_stand_in_network_order() -> None:
@@ -39,7 +49,7 @@ def test_addresses_and_ports_stand_in_network_order() -> None:
 
 
 def test_an_entry_that_was_never_written_is_no_backend() -> None:
-    assert encode.decode_backend_entry(bytes(abi.BACKEND.size)) is None
+    assert encode.decode_backend_entry(bytes(abi.BACKEND.size), abi.NO_ADDRESS) is None
 
 
 def test_only_local_backends_are_decapsulated_for() -> None:
@@ -57,6 +67,11 @@ def test_only_local_backends_are_decapsulated_for() -> None:
         (frontend(terminating=(Backend(IPv6Address("2001:db8::1"), 80),)), "the other family"),
         (frontend(Backend(LOCAL.address, 1), Backend(LOCAL.address, 2)), "the same address"),
         (frontend(Backend(LOCAL.address, 1), terminating=(Backend(LOCAL.address, 2),)), "the same address"),
+        (frontend(REMOTE, mode=Mode.GENEVE), "nothing is known of the node of backend 10.244.2.10"),
+        (frontend(Backend(REMOTE.address, 1, False, REMOTE_NODE6), mode=Mode.GENEVE), "address of the other family"),
+        (frontend(BEHIND), "has a node, and nothing is sent there by dsr"),
+        (frontend(terminating=(BEHIND,), mode=Mode.SNAT), "has a node, and nothing is sent there by snat"),
+        (frontend(Backend(LOCAL.address, 1, True, REMOTE_NODE), mode=Mode.GENEVE), "has a node"),
     ],
 )
 def test_what_cannot_be_served_is_refused(refused: object, why: str) -> None:
@@ -65,6 +80,7 @@ def test_what_cannot_be_served_is_refused(refused: object, why: str) -> None:
 
 def test_what_can_be_served_is_not_refused() -> None:
     assert encode.refusal(frontend(LOCAL, REMOTE)) == ""
+    assert encode.refusal(frontend(LOCAL, BEHIND, mode=Mode.GENEVE)) == ""
     assert encode.refusal(frontend()) == ""
 
 

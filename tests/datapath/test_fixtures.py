@@ -20,6 +20,7 @@ from tests.datapath.fixtures import (
     egress,
     ingress_flows,
     ingress_fragments,
+    ingress_geneve,
     ingress_icmp,
     ingress_refused,
     ingress_rejected,
@@ -37,6 +38,7 @@ pytestmark = pytest.mark.root
 INGRESS = {
     "flows": ingress_flows.ROWS,
     "fragments": ingress_fragments.ROWS,
+    "geneve": ingress_geneve.ROWS,
     "icmp": ingress_icmp.ROWS,
     "refused": ingress_refused.ROWS,
     "sources": ingress_sources.ROWS,

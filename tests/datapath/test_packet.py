@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scapy.contrib.geneve import GENEVE, GeneveOptions
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP
 
-from announcer.model.net import Protocol
+from announcer.model.net import IPAddress, Protocol
 from datapath import packet
 
 MAC = bytes.fromhex("020000000001")
@@ -52,6 +54,40 @@ def test_an_outer_header_of_ipv6_is_understood(flow: packet.Flow, source: IPv6Ad
     inner = packet.build(flow, MAC)
     frame = bytes(Ether(inner[:14]) / IPv6(src=str(source), dst=str(dest), nh=41) / inner[14:])
     assert packet.parse(frame) == packet.Parsed(flow, packet.Outer(source, dest), 64, sound=True)
+
+
+def in_geneve(flow: packet.Flow, outer: Any, backend: IPAddress, **fields: Any) -> bytes:
+    """As a node sends it, but for what ``fields`` say of Geneve."""
+    inner = packet.build(flow, MAC)
+    named = GeneveOptions(classid=0xFF4C, type=0x81, data=backend.packed)
+    kind = int.from_bytes(inner[12:14], "big")
+    header = {"vni": 0x4C6B50, "critical": 1, "proto": kind, "options": [named], **fields}
+    return bytes(Ether(inner[:14]) / outer / UDP(sport=50000, dport=6081, chksum=0) / GENEVE(**header) / inner[14:])
+
+
+@given(flows_of(4), st.ip_addresses(v=4), st.ip_addresses(v=4), st.ip_addresses(v=4))
+def test_geneve_is_understood(flow: packet.Flow, source: IPv4Address, dest: IPv4Address, backend: IPv4Address) -> None:
+    frame = in_geneve(flow, IP(src=str(source), dst=str(dest)), backend)
+    assert packet.parse(frame) == packet.Parsed(flow, packet.Outer(source, dest, backend), 64, sound=True)
+
+
+@given(flows_of(6), st.ip_addresses(v=6), st.ip_addresses(v=6), st.ip_addresses(v=6))
+def test_geneve_of_ipv6_is_understood(
+    flow: packet.Flow, source: IPv6Address, dest: IPv6Address, backend: IPv6Address
+) -> None:
+    frame = in_geneve(flow, IPv6(src=str(source), dst=str(dest)), backend)
+    assert packet.parse(frame) == packet.Parsed(flow, packet.Outer(source, dest, backend), 64, sound=True)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"vni": 7}, {"critical": 0}, {"oam": 1}, {"proto": 0x6558}, {"options": []}, {"optionlen": 3}]
+)
+def test_geneve_of_others_is_udp(fields: dict[str, Any]) -> None:
+    source, dest = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+    flow = packet.Flow(source, 1, dest, 2, Protocol.TCP)
+    parsed = packet.parse(in_geneve(flow, IP(src=str(source), dst=str(dest)), dest, **fields))
+    assert parsed is not None
+    assert (parsed.outer, parsed.flow) == (None, packet.Flow(source, 50000, dest, 6081, Protocol.UDP))
 
 
 @given(flows_of(4), st.data())

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from announcer.model.lb import Backend
+from announcer.model.lb import Backend, Mode
 from datapath import abi, readback
 from datapath.hand import Datapath
 from datapath.maps import Maps
-from tests.datapath.node import LOCAL, REMOTE, Node, done, frontend, observe, program, proven
+from tests.datapath.node import BEHIND, LOCAL, REMOTE, REMOTE_NODE, Node, done, frontend, observe, program, proven
 
 pytestmark = pytest.mark.root
 
@@ -116,3 +116,31 @@ def test_a_route_that_changes_is_seen_though_the_maps_are_as_they_were(node: Nod
     assert WANTED.key in observe(datapath).damaged
     node.ip("route del 10.244.2.0/24 dev pod")
     assert observe(datapath).damaged == {}
+
+
+@pytest.mark.parametrize("what", ["the node's address", "that it is sent there"])
+def test_a_change_of_where_geneve_goes_is_seen(node: Node, what: str) -> None:
+    datapath, wanted = node.attached(), frontend(LOCAL, BEHIND, mode=Mode.GENEVE)
+    done(program(datapath, wanted))
+    proven(datapath, wanted)
+    assert observe(datapath).frontends == {wanted.key: wanted}
+    maps, number = datapath._loaded.maps, dict(datapath._tables.frontends[wanted.key].ids)[BEHIND]
+    if what == "the node's address":
+        flip(maps.nodes.bytes, number * abi.ADDRESS_BYTES + 15)
+    else:
+        maps.backends.bytes[number * abi.BACKEND_BYTES + abi.BACKEND_FLAGS_AT] = int(abi.BackendFlag.USED)
+    assert observe(datapath).frontends != {wanted.key: wanted}
+    done(program(datapath, wanted))
+    proven(datapath, wanted)
+    assert observe(datapath).frontends == {wanted.key: wanted}
+
+
+def test_an_id_that_was_a_backend_behind_its_node_may_be_another(node: Node) -> None:
+    """What ``lb_nodes`` still says of the id means nothing then."""
+    datapath = node.attached()
+    for wanted in (frontend(BEHIND, mode=Mode.GENEVE), frontend(REMOTE), frontend(BEHIND, mode=Mode.GENEVE)):
+        done(program(datapath, wanted))
+        proven(datapath, wanted)
+        seen = observe(datapath)
+        assert (seen.damaged, seen.frontends) == ({}, {wanted.key: wanted})
+        assert not node.run("ip", "neigh", "show", str(REMOTE_NODE)), "the router is the next hop"

@@ -13,6 +13,7 @@ from announcer.model.steps import GuardAggregate
 from datapath import abi, encode, probe, sieve
 from datapath.abi import PacketReason
 from datapath.hand import Datapath
+from tests.datapath.fixtures.family import Family
 from tests.datapath.frames import frame, ipip, tcp
 from tests.datapath.node import (
     LOCAL,
@@ -139,3 +140,13 @@ def test_guards_and_tunnels_are_looked_at_closely(node: Node) -> None:
     assert reason(node, datapath, VIP + 1) is PacketReason.NOT_OURS
     done(datapath.apply(GuardAggregate(lane="guard", prefix=IPv4Network("203.0.113.0/28"))))
     assert reason(node, datapath, VIP + 1) is PacketReason.UNASSIGNED
+
+
+@pytest.mark.root
+def test_geneve_of_ours_is_looked_at_closely_and_no_other(node: Node) -> None:
+    datapath = node.attached()
+    done(program(datapath, SERVED))
+    link, family = node.link(), Family(4)
+    for vni, reason in ((0x4C6B50, PacketReason.DECAPSULATED), (7, PacketReason.NOT_OURS)):
+        sent = frame(family.geneve(family.tcp(), vni=vni), link.address)
+        assert probe.run(datapath._prog, link.ifindex, sent).reason is reason

@@ -72,7 +72,9 @@ def _print_frontend(frontend: dict[str, Any]) -> None:
     if frontend["source_ranges"] is not None:
         click.echo(f"              lets in {', '.join(frontend['source_ranges']) or 'nobody'}")
     for backend in frontend["backends"]:
-        place = "local" if backend["local"] else "remote"
+        place = (
+            "local" if backend["local"] else f"remote, by its node {backend['node']}" if backend["node"] else "remote"
+        )
         click.echo(f"              {backend['address']}:{backend['port']} {place}")
 
 

@@ -97,8 +97,9 @@ from datapath.limits import Limits
     default=LbMode.DSR.value,
     show_default=True,
     metavar="|".join(LbMode),
-    help="How backends on other nodes get packets: by DSR (IP in IP, they answer the client themselves), by SNAT (from "
-    "an address of this node, to which they answer), or UDP by SNAT and the rest by DSR. A Service may say otherwise.",
+    help="How backends on other nodes get packets: by DSR, in IP in IP to the Pod or in Geneve to its node (they "
+    "answer the client themselves); by SNAT (from an address of this node, to which they answer); or UDP by SNAT and "
+    "the rest by either DSR. A Service may say otherwise.",
 )
 @click.option(
     "--snat-ports",
@@ -245,8 +246,6 @@ def _limits(map_sizes: tuple[str, ...]) -> Limits:
 
 
 def _lb_mode(word: str, own_datapath: bool) -> LbMode:
-    if word == "geneve":
-        _wrong("--lb-mode: geneve is not served in this release; over an overlay network use snat")
     if word not in tuple(LbMode):
         _wrong(f"--lb-mode: {word} is not one of {', '.join(LbMode)}")
     if word != LbMode.DSR and not own_datapath:

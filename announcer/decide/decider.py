@@ -186,6 +186,7 @@ def _desired(stages: _Stages) -> Desired:
         health_checks=checks.settled,
         drain=drain,
         shed=shed,
+        unknown_nodes=frozenset().union(*stages.vips.unknown_nodes.values()),
     )
 
 

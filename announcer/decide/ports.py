@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from announcer.config.types import Pool, Readiness, ZeroEndpoints
-from announcer.decide.endpoints import PortBackends, endpoints_of
+from announcer.decide.endpoints import Candidate, PortBackends, endpoints_of
 from announcer.decide.memo import Memo
 from announcer.decide.modes import lb_mode_of
 from announcer.decide.rules import Rules, rules_of
 from announcer.decide.sources import source_ranges
 from announcer.decide.topology import near
+from announcer.decide.underlay import Underlay, by_nodes, missed_remark, underlay_of
 from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress
 from announcer.model.objects import (
@@ -31,16 +32,19 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     ``attracts``: new connections may be drawn to this node. Under the policy Local that is less than what the frontend
     serves: the last endpoints here that still answer while they terminate take what arrives, but as long as another
     node has ready ones, connections should go there. ``keeps``: without endpoints on any node the route stays.
+    ``remarks`` on how the endpoints were chosen, for people. ``missed``: those on other nodes that cannot be reached.
     """
 
     frontend: Frontend
     found: PortBackends
     attracts: bool
     keeps: bool
+    remarks: tuple[str, ...] = ()
+    missed: tuple[Candidate, ...] = ()
 
 
 #: The ports of a large cluster, as this node sees them.
-_ports: Memo[tuple[Port, str]] = Memo(65_536)
+_ports: Memo[Port] = Memo(65_536)
 
 
 def ports_of(
@@ -67,9 +71,9 @@ def ports_of(
             owner[key] = service
             slices = snapshot.slices.get(service.key, ())
             mode = lb_mode.of(port.protocol)
-            ports[key], remark = _port(slices, service, port, key, mode, pool, snapshot.node, snapshot.node_name)
-            if remark:
-                remarks.add(remark)
+            underlay = underlay_of(snapshot.nodes) if mode is Mode.GENEVE else None
+            ports[key] = _port(slices, service, port, key, mode, pool, snapshot.node, snapshot.node_name, underlay)
+            remarks.update(ports[key].remarks)
         if remarks:
             notes.setdefault(service.key, set()).update(remarks)
     return ports
@@ -84,12 +88,13 @@ def _port(
     pool: Pool,
     node: Node | None,
     node_name: str,
-) -> tuple[Port, str]:
-    """One frontend, and a remark on how its endpoints were chosen. Computed once for the same values."""
+    underlay: Underlay | None,
+) -> Port:
+    """One frontend. Computed once for the same values."""
     return _ports.get(
-        (slices, service, port, pool, node),
+        (slices, service, port, pool, node, underlay),
         (key, mode, node_name),
-        lambda: _new_port(slices, service, port, key, mode, pool, node, node_name),
+        lambda: _new_port(slices, service, port, key, mode, pool, node, node_name, underlay),
     )
 
 
@@ -102,22 +107,29 @@ def _new_port(
     pool: Pool,
     node: Node | None,
     node_name: str,
-) -> tuple[Port, str]:
+    underlay: Underlay | None,
+) -> Port:
+    """``underlay``: packets go to the nodes of remote backends; None: to the backends themselves."""
     rules = rules_of(service, pool)
     found = _found_in(slices, service, port, rules, version=key.vip.version, node_name=node_name)
+    serving, draining = found.serving, found.draining
+    missed: tuple[Candidate, ...] = ()
     remark = ""
-    if service.external_traffic_policy is TrafficPolicy.LOCAL:
+    local_only = service.external_traffic_policy is TrafficPolicy.LOCAL
+    if underlay is not None and not local_only:
+        serving, missed = by_nodes(serving, underlay, key.vip.version)
+        draining, _ = by_nodes(draining, underlay, key.vip.version)
+    if local_only:
         attracts = bool(found.local)
-        last = found.draining if rules.readiness is Readiness.READY_THEN_SERVING else ()
+        last = draining if rules.readiness is Readiness.READY_THEN_SERVING else ()
         chosen = found.local or tuple(one for one in last if one.backend.local)
     else:
-        attracts = bool(found.serving)
-        chosen, remark = near(found.serving, service, node, node_name)
+        attracts = bool(serving)
+        chosen, remark = near(serving, service, node, node_name)
     backends = tuple(one.backend for one in chosen)
     keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
-    local_only = service.external_traffic_policy is TrafficPolicy.LOCAL
     terminating = tuple(
-        one.backend for one in found.draining if one.backend not in backends and (one.backend.local or not local_only)
+        one.backend for one in draining if one.backend not in backends and (one.backend.local or not local_only)
     )
     frontend = Frontend(
         key=key,
@@ -129,7 +141,15 @@ def _new_port(
         reject=keeps and not found.serving,
         mode=mode,
     )
-    return Port(frontend=frontend, found=found, attracts=attracts, keeps=keeps), remark
+    missed_too = missed_remark(missed, key.vip.version) if missed else ""
+    return Port(
+        frontend=frontend,
+        found=found,
+        attracts=attracts,
+        keeps=keeps,
+        remarks=tuple(filter(None, (remark, missed_too))),
+        missed=missed,
+    )
 
 
 def _others(here: tuple[Backend, ...], members: tuple[Backend, ...]) -> tuple[Backend, ...]:

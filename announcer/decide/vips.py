@@ -12,7 +12,7 @@ from announcer.decide.reserved import Reserved
 from announcer.decide.services import Claims
 from announcer.model.bgp import Neighbor
 from announcer.model.desired import BackendCount, Reason, VipDecision
-from announcer.model.lb import Backend, Frontend, FrontendKey
+from announcer.model.lb import Frontend, FrontendKey
 from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
 from announcer.model.objects import Node, ObjectKey, Service
 from announcer.snapshot import Snapshot
@@ -27,12 +27,14 @@ class VipResult(msgspec.Struct, frozen=True, kw_only=True):
     """One VIP, its frontends, and what to say of the Services behind it.
 
     ``conflicts``: those of which a port went to another Service, with the words for it; ``notes``: remarks.
+    ``unknown_nodes``: nodes of endpoints that would get packets if their addresses were known.
     """
 
     decision: VipDecision
     frontends: dict[FrontendKey, Frontend]
     conflicts: dict[ObjectKey, str]
     notes: dict[ObjectKey, set[str]]
+    unknown_nodes: frozenset[str] = frozenset()
 
 
 class Vips(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,7 @@ class Vips(msgspec.Struct, frozen=True, kw_only=True):
     results: dict[IPAddress, VipResult] = {}
     decisions: dict[IPAddress, VipDecision] = {}
     frontends: dict[FrontendKey, Frontend] = {}
+    unknown_nodes: dict[IPAddress, frozenset[str]] = {}
 
 
 def decide_vips(
@@ -54,7 +57,9 @@ def decide_vips(
 ) -> Vips:
     """``before``, with new decisions for the VIPs that are ``touched``."""
     results, decisions, frontends = dict(before.results), dict(before.decisions), dict(before.frontends)
+    unknown_nodes = dict(before.unknown_nodes)
     for vip in touched:
+        unknown_nodes.pop(vip, None)
         gone = results.pop(vip, None)
         if gone is not None:
             del decisions[vip]
@@ -65,7 +70,9 @@ def decide_vips(
             results[vip] = found = _decide_vip(snapshot, config, reserved, vip, services, neighbors)
             decisions[vip] = found.decision
             frontends.update(found.frontends)
-    return Vips(results=results, decisions=decisions, frontends=frontends)
+            if found.unknown_nodes:
+                unknown_nodes[vip] = found.unknown_nodes
+    return Vips(results=results, decisions=decisions, frontends=frontends, unknown_nodes=unknown_nodes)
 
 
 def _decide_vip(
@@ -100,7 +107,10 @@ def _decide_vip(
         backends=_count(ports.values()),
     )
     frontends = {key: port.frontend for key, port in ports.items()}
-    return VipResult(decision=decision, frontends=frontends, conflicts=conflicts, notes=notes)
+    unknown_nodes = frozenset(one.node for port in ports.values() for one in port.missed if one.node)
+    return VipResult(
+        decision=decision, frontends=frontends, conflicts=conflicts, notes=notes, unknown_nodes=unknown_nodes
+    )
 
 
 def _reason(
@@ -123,7 +133,7 @@ def _reason(
         return Reason.NO_ENDPOINTS, _no_endpoints(ports.values())
     elsewhere = [key for key, port in ports.items() if port.found.serving and not port.attracts]
     if elsewhere:
-        return Reason.NO_LOCAL_ENDPOINTS, _no_local_endpoints(min(elsewhere), ports[min(elsewhere)].frontend.backends)
+        return Reason.NO_LOCAL_ENDPOINTS, _no_local_endpoints(ports[min(elsewhere)])
     if not neighbors:
         return Reason.NO_PEERS, "no peer of the bgp-config selects this node"
     if not advertisements:
@@ -139,7 +149,10 @@ def _no_endpoints(ports: Iterable[Port]) -> str:
     return f"{len(known)} endpoints known, none of them ready" if known else "no endpoints at all"
 
 
-def _no_local_endpoints(key: FrontendKey, last: tuple[Backend, ...]) -> str:
+def _no_local_endpoints(port: Port) -> str:
+    key, last = port.frontend.key, port.frontend.backends
+    if port.missed:
+        return f"{key} has no endpoints on this node, and those on others cannot be reached; {port.remarks[-1]}"
     if last:
         return f"{key} has ready endpoints on other nodes; the {len(last)} on this node terminate"
     return f"{key} has ready endpoints, but none on this node"

@@ -55,17 +55,25 @@ class Mode(StrEnum):
 
 
 class LbMode(StrEnum):
-    """The mode of a whole installation or of a Service. ``hybrid``: TCP and SCTP by DSR, UDP by SNAT."""
+    """The mode of a whole installation or of a Service. ``hybrid``, ``hybrid-geneve``: UDP by SNAT, TCP and SCTP by DSR
+    in IP in IP or in Geneve.
+    """
 
     DSR = "dsr"
+    GENEVE = "geneve"
     SNAT = "snat"
     HYBRID = "hybrid"
+    HYBRID_GENEVE = "hybrid-geneve"
 
     def of(self, protocol: Protocol) -> Mode:
         """The mode of a frontend of this protocol."""
-        if self is LbMode.HYBRID:
-            return Mode.SNAT if protocol is Protocol.UDP else Mode.DSR
-        return Mode(self.value)
+        match self:
+            case LbMode.HYBRID:
+                return Mode.SNAT if protocol is Protocol.UDP else Mode.DSR
+            case LbMode.HYBRID_GENEVE:
+                return Mode.SNAT if protocol is Protocol.UDP else Mode.GENEVE
+            case _:
+                return Mode(self.value)
 
 
 class PortRange(NamedTuple):

@@ -55,6 +55,10 @@ class Source(Protocol):
         """While ``wanted``, keep what is known of other nodes fresh, whatever that costs. True if it is fresh now."""
         ...
 
+    def look_again(self) -> None:
+        """Something is missing in what is known of other nodes: look now rather than at the next time."""
+        ...
+
     def events(self) -> AsyncIterator[SourceEvent]:
         """The events, without end."""
         ...

@@ -60,6 +60,9 @@ class FolderSource:
         """A folder is always fresh."""
         return True
 
+    def look_again(self) -> None:
+        """Nothing to do: a folder brings all nodes that are in it."""
+
     async def events(self) -> AsyncIterator[Replace]:
         """The present state at once, then a new one each time that it differs. Ends only when it is cancelled."""
         last: Replace | None = None

@@ -132,7 +132,12 @@ def _frontends(sight: Sight, vip: IPAddress) -> list[Json]:
                 "source_ranges": _texts(wanted.source_ranges) if wanted is not None else None,
                 "mode": wanted.mode if wanted is not None else None,
                 "backends": [
-                    {"address": str(backend.address), "port": backend.port, "local": backend.local}
+                    {
+                        "address": str(backend.address),
+                        "port": backend.port,
+                        "local": backend.local,
+                        "node": str(backend.node) if backend.node is not None else None,
+                    }
                     for backend in backends
                 ],
             }

@@ -18,7 +18,7 @@ from announcer.sources.events import Replace
 from tests.announcer.build import endpoints, key, service, snapshot
 
 PORTS = [("http", Protocol.TCP, 80), ("dns", Protocol.UDP, 53), ("m3ua", Protocol.SCTP, 2905)]
-DSR, SNAT = Mode.DSR, Mode.SNAT
+DSR, SNAT, GENEVE = Mode.DSR, Mode.SNAT, Mode.GENEVE
 
 
 def decided(installation: LbMode, annotation: str | None = None) -> Desired:
@@ -38,6 +38,12 @@ def decided(installation: LbMode, annotation: str | None = None) -> Desired:
         (LbMode.SNAT, "dsr", DSR, DSR, DSR),
         (LbMode.SNAT, "hybrid", DSR, SNAT, DSR),
         (LbMode.HYBRID, "snat", SNAT, SNAT, SNAT),
+        (LbMode.GENEVE, None, GENEVE, GENEVE, GENEVE),
+        (LbMode.HYBRID_GENEVE, None, GENEVE, SNAT, GENEVE),
+        (LbMode.DSR, "geneve", GENEVE, GENEVE, GENEVE),
+        (LbMode.SNAT, "hybrid-geneve", GENEVE, SNAT, GENEVE),
+        (LbMode.GENEVE, "dsr", DSR, DSR, DSR),
+        (LbMode.HYBRID_GENEVE, "hybrid", DSR, SNAT, DSR),
     ],
 )
 def test_the_annotation_wins_over_the_installation(
@@ -49,12 +55,12 @@ def test_the_annotation_wins_over_the_installation(
     assert desired.services[key("web")].notes == ()
 
 
-@pytest.mark.parametrize("word", ["geneve", "SNAT", ""])
+@pytest.mark.parametrize("word", ["vxlan", "Geneve", "SNAT", ""])
 def test_a_mode_that_there_is_not_is_a_note(word: str) -> None:
     desired = decided(LbMode.SNAT, word)
     assert {each.mode for each in desired.frontends.values()} == {SNAT}
     (note,) = desired.services[key("web")].notes
-    said = f'annotation lockstep/lb-mode: "{word}" is not one of dsr, snat, hybrid'
+    said = f'annotation lockstep/lb-mode: "{word}" is not one of dsr, geneve, snat, hybrid, hybrid-geneve'
     assert note == f"{said}; snat holds, as on the whole node"
 
 
@@ -66,8 +72,9 @@ def test_the_mode_of_the_installation_outlives_what_a_source_says() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--lb-mode", "geneve"], "--lb-mode: geneve is not served in this release; over an overlay network use snat"),
-        (["--lb-mode", "dnat"], "--lb-mode: dnat is not one of dsr, snat, hybrid"),
+        (["--lb-mode", "dnat"], "--lb-mode: dnat is not one of dsr, geneve, snat, hybrid, hybrid-geneve"),
+        (["--lb-mode", "geneve-hybrid"], "--lb-mode: geneve-hybrid is not one of dsr, geneve, snat, hybrid, hybrid-"),
+        (["--lb-mode", "geneve", "--no-datapath"], "--lb-mode: geneve is for Lockstep's own programs"),
         (["--lb-mode", "snat", "--no-datapath"], "--lb-mode: snat is for Lockstep's own programs"),
         (["--snat-ports", "61000"], '--snat-ports: "61000" is not FIRST-LAST'),
         (["--snat-ports", "65000-61000"], "--snat-ports: 65000-61000 does not lie within 1024-65535"),

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
+from scapy.contrib.geneve import GENEVE
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
@@ -23,7 +24,7 @@ from datapath.settle import INGRESS
 from tests.bench.report import Row, row
 from tests.bench.under_test import FRAME, Forwarders
 from tests.datapath.netns import Names, entered, sweep
-from tests.datapath.node import NODE, NODE6, Node, done, eventually
+from tests.datapath.node import NODE, NODE6, REMOTE_NODE, REMOTE_NODE6, Node, done, eventually
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -35,6 +36,7 @@ class Addresses(msgspec.Struct, frozen=True):
     stranger: IPAddress
     node: IPAddress
     remote: tuple[Backend, ...]
+    remote_node: IPAddress
     local: tuple[Backend, ...]
     #: Protocol number of the inner header behind the outer one.
     inner: int
@@ -54,6 +56,7 @@ IPV4 = Addresses(
     stranger=ip_address("203.0.113.77"),
     node=NODE,
     remote=_backends("10.244.2.10"),
+    remote_node=REMOTE_NODE,
     local=_backends("10.244.1.10", local=True),
     inner=4,
     at_most=0.8,
@@ -65,12 +68,13 @@ IPV6 = Addresses(
     stranger=ip_address("2001:db8:77::77"),
     node=NODE6,
     remote=_backends("2001:db8:244:2::10"),
+    remote_node=REMOTE_NODE6,
     local=_backends("2001:db8:244:1::10", local=True),
     inner=41,
     at_most=1.0,
 )
 FAMILIES = (IPV4, IPV6)
-PORT, LOCAL_PORT, UNSERVED_PORT, MOVED_PORT, SNAT_PORT = 80, 81, 82, 83, 84
+PORT, LOCAL_PORT, UNSERVED_PORT, MOVED_PORT, SNAT_PORT, GENEVE_PORT = 80, 81, 82, 83, 84, 85
 
 #: Rows for 10,000 services of either family.
 LIMITS = Limits(row_pages=32_768)
@@ -93,7 +97,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     services: int = 0
     at_most: float | None = None
     verdict: int
-    snat: bool = False
+    mode: Mode = Mode.DSR
 
     def frame(self, to: bytes) -> bytes:
         """The first packet; ``to`` is the device's address."""
@@ -140,11 +144,15 @@ def _of_family(family: Addresses, services: int) -> list[Case]:
     ]
     local = [one(f"local/{ip}/{kind}", flows, _PASS, port=LOCAL_PORT) for kind, flows in (*established, new)]
     snat = [
-        one(f"snat/{ip}/{kind}", flows, _TX, 2.0 if flows == 1024 else None, port=SNAT_PORT, snat=True)
+        one(f"snat/{ip}/{kind}", flows, _TX, 2.0 if flows == 1024 else None, port=SNAT_PORT, mode=Mode.SNAT)
         for kind, flows in established
         if flows <= MOST_SNAT_FLOWS
     ]
-    return dsr + moved + snat + others + local
+    geneve = [
+        one(f"geneve/{ip}/{kind}", flows, _TX, 1.2 if flows == 1024 else None, port=GENEVE_PORT, mode=Mode.GENEVE)
+        for kind, flows in established
+    ]
+    return dsr + moved + geneve + snat + others + local
 
 
 def establish(datapath: Datapath) -> None:
@@ -185,16 +193,20 @@ def _check(case: Case, verdict: int, frame: bytes) -> None:
     last = (REPEAT - 1) & (case.flows - 1)
     outer = Ether(frame).payload
     inner = outer.payload
-    if case.snat:
+    if case.mode is Mode.SNAT:
         assert ip_address(outer.dst) in _remote(case), f"{case.name}: to {outer.dst}"
         first, last_port = DEFAULT_SNAT_PORTS
         assert ip_address(outer.src) == case.family.node, f"{case.name}: from {outer.src}"
         assert first <= inner.sport <= last_port, f"{case.name}: from port {inner.sport}"
         assert inner.dport == case.family.remote[0].port, f"{case.name}: to port {inner.dport}"
         return
-    protocol = outer.proto if case.family.version == 4 else outer.nh
-    assert protocol == case.family.inner, f"{case.name}: no outer header"
-    assert ip_address(outer.dst) in _remote(case), f"{case.name}: to {outer.dst}"
+    if case.mode is Mode.GENEVE:
+        assert ip_address(outer.dst) == case.family.remote_node, f"{case.name}: to {outer.dst}"
+        inner = outer[GENEVE].payload
+    else:
+        protocol = outer.proto if case.family.version == 4 else outer.nh
+        assert protocol == case.family.inner, f"{case.name}: no outer header"
+        assert ip_address(outer.dst) in _remote(case), f"{case.name}: to {outer.dst}"
     vip = case.to + (last % case.services if case.services else 0)
     assert (inner.dst, inner.dport) == (str(vip), case.port), f"{case.name}: for {inner.dst}:{inner.dport}"
     assert bytes(inner[TCP])[:2] == (last & 0xFFFF).to_bytes(2, "little"), f"{case.name}: another flow"
@@ -222,7 +234,7 @@ def made_node() -> Iterator[Node]:
 
 def program(datapath: Datapath, services: Sequence[int]) -> None:
     """Remote backends behind the services of these numbers; behind other ports of the first ones, what is local,
-    what is reached by SNAT, and what has just been exchanged, so that every flow's slot is in transition."""
+    what is reached by SNAT or Geneve, and what has just been exchanged, so that every flow's slot is in transition."""
     for family in FAMILIES:
         for number in services:
             _program(datapath, family.vip + number, PORT, family.remote)
@@ -230,6 +242,8 @@ def program(datapath: Datapath, services: Sequence[int]) -> None:
             _program(datapath, family.vip, LOCAL_PORT, family.local)
             before, after = family.remote[:5], family.remote[5:]
             _program(datapath, family.vip, SNAT_PORT, family.remote, mode=Mode.SNAT)
+            behind = tuple(msgspec.structs.replace(each, node=family.remote_node) for each in family.remote)
+            _program(datapath, family.vip, GENEVE_PORT, behind, mode=Mode.GENEVE)
             _program(datapath, family.vip, MOVED_PORT, before)
             _program(datapath, family.vip, MOVED_PORT, after, terminating=before)
 

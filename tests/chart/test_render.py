@@ -43,7 +43,7 @@ def test_every_preset_renders(preset: str) -> None:
         ({"agent": {"kubeProxyHealth": "127.0.0.1:10256"}}, "kubeProxyHealth"),
         ({"agent": {"capabilities": ["ALL"]}}, "capabilities"),
         ({"agent": {"metricsPort": 70000}}, "metricsPort"),
-        ({"agent": {"lbMode": "geneve"}}, "lbMode"),
+        ({"agent": {"lbMode": "vxlan"}}, "lbMode"),
         ({"agent": {"snatPorts": "80-90"}}, "snatPorts"),
         ({"agent": {"extraArgs": ["; rm -rf /"]}}, "extraArgs"),
         ({"agent": {"updateStrategy": {"type": "Recreate"}}}, "updateStrategy"),
@@ -119,6 +119,7 @@ def test_modes_reach_the_agent() -> None:
         return list(pods(template(values={"agent": agent}))["agent"]["containers"][0]["args"])
 
     assert {"--lb-mode=dsr", "--snat-ports=61000-65535"} <= set(arguments())
+    assert "--lb-mode=hybrid-geneve" in arguments(lbMode="hybrid-geneve")
     chosen = arguments(lbMode="hybrid", snatPorts="49152-65535")
     assert {"--lb-mode=hybrid", "--snat-ports=49152-65535"} <= set(chosen)
     assert not [word for word in arguments(lbMode="snat", datapath=False) if word.startswith(("--lb-mode", "--snat"))]

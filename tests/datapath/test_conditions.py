@@ -226,7 +226,7 @@ def test_a_program_that_does_something_else_is_no_proof(
         ("geneve->option_length = words;", "geneve->option_length = 0;"),
     ],
 )
-def test_geneve_that_is_not_as_it_should_be_is_no_proof(
+def test_a_program_that_does_something_else_with_geneve_is_no_proof(
     node: Node, text: str, other: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("datapath.loader.load.__defaults__", (variant(node.bpffs.parent, "lb_geneve.h", text, other),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import yaml
@@ -28,6 +29,10 @@ def _dual_stack(manifest: Manifest) -> None:
     spec["podCIDRs"] = [spec["podCIDR"], f"2001:db8:244:{number}::/64"]
 
 
+def _second_address(address: str, manifest: Manifest) -> None:
+    manifest["status"]["addresses"].append({"type": "InternalIP", "address": address})
+
+
 def endpoints6(made: Cluster, service: str, pods: tuple[Pod, ...]) -> str:
     """The EndpointSlice of a Service with the IPv6 addresses of these pods, on the ports of ``web``."""
     manifest = yaml.safe_load((made.agents[0].source / "endpointslice-web.yaml").read_text())
@@ -50,6 +55,7 @@ def dual_stack_cluster(router: str, arguments: tuple[str, ...] = ()) -> Iterator
     with cluster(router, session=SessionOptions(families=("ipv4", "ipv6"))) as made, in_the_kernel(made.lab.router):
         for node in made.lab.nodes:
             made.edit(f"node-{node.name}.yaml", _dual_stack)
+            made.edit(f"node-{node.name}.yaml", functools.partial(_second_address, node.address6))
         made.edit("service-web.yaml", _both_addresses)
         text = endpoints6(made, "web", made.lab.pods)
         for agent in made.agents:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from announcer.model.lb import LbMode, Mode
+from announcer.model.net import Protocol
 from tests.e2e.cluster import VIP, Cluster, Manifest
 from tests.e2e.dual_stack import VIP6, await_both, dual_stack_cluster
 from tests.lab import until
@@ -14,6 +17,13 @@ from tests.lab.traffic import SteadyTraffic, send
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 ADDRESSES = pytest.mark.parametrize("vip", [VIP, VIP6], ids=["IPv4", "IPv6"])
+MODES = [*LbMode, "snat by annotation", "geneve by annotation"]
+#: What moves where a request by TCP goes to another node.
+TCP_VERDICTS = {
+    Mode.DSR: {"remote_tx", "decapsulated"},
+    Mode.GENEVE: {"geneve_tx", "decapsulated"},
+    Mode.SNAT: {"snat_tx", "snat_reply_tx"},
+}
 CLIENTS = {VIP: "198.51.100.10", VIP6: "2001:db8:c::10"}
 
 
@@ -23,7 +33,7 @@ def made() -> Iterator[Cluster]:
         yield made
 
 
-@pytest.fixture(scope="module", params=["dsr", "snat", "hybrid", "snat by annotation"])
+@pytest.fixture(scope="module", params=MODES)
 def mode(request: pytest.FixtureRequest, made: Cluster) -> str:
     """The mode that is in force on all nodes, proven and announced."""
     flag, _, by_annotation = str(request.param).partition(" by ")
@@ -36,7 +46,7 @@ def mode(request: pytest.FixtureRequest, made: Cluster) -> str:
         agent.terminate()
         agent.arguments = () if by_annotation else ("--lb-mode", flag)
         agent.start()
-    wanted = {80: "dsr" if flag == "hybrid" else flag, 53: "snat" if flag == "hybrid" else flag}
+    wanted = {80: LbMode(flag).of(Protocol.TCP), 53: LbMode(flag).of(Protocol.UDP)}
     for agent in made.agents:
         until(lambda agent=agent: _modes(agent.explain(VIP6)) == wanted, f"{flag} on {agent.node.name}", 30)  # type: ignore[misc]
     await_both(made)
@@ -62,17 +72,48 @@ def test_every_mode_serves_and_shows_the_pods_what_it_says(made: Cluster, mode: 
             assert set(traffic.clients) == {CLIENTS[vip], *(nodes if mode == "snat" else ())}
 
 
+@ADDRESSES
+def test_the_way_of_a_packet_is_shown(made: Cluster, mode: str, vip: str) -> None:
+    agent, six = made.agents[0], ":" in vip
+    backends = _backends(agent.explain(vip))
+    client, target = (f"[{each}]" if six else each for each in (CLIENTS[vip], vip))
+    traced = [agent.trace(f"{client}:{port}", f"{target}:80") for port in range(40000, 40040)]
+    sent_on = [answer for answer in traced if not answer["backend"]["local"]]
+    assert sent_on, "40 flows and four backends"
+    for answer in sent_on:
+        backend, packet = answer["backend"], answer["packet"]
+        other = made.lab.nodes[1].address6 if six else made.lab.nodes[1].address
+        way = LbMode(mode).of(Protocol.TCP)
+        assert backends[backend["address"]] == (other if way is Mode.GENEVE else None) == backend["node"]
+        assert answer["reason"] == {Mode.DSR: "remote_tx", Mode.GENEVE: "geneve_tx", Mode.SNAT: "snat_tx"}[way]
+        shown = [packet[name] for name in ("outer_kind", "outer_dest", "outer_backend")]
+        assert (
+            shown
+            == {
+                Mode.DSR: ["ipip", backend["address"], None],
+                Mode.GENEVE: ["geneve", other, backend["address"]],
+                Mode.SNAT: [None, None, None],
+            }[way]
+        )
+
+
+def _backends(answer: dict[str, Any]) -> dict[str, str | None]:
+    """Address, and that of the node to which packets for it are sent."""
+    (frontend,) = (each for each in answer["vips"][0]["frontends"] if each["frontend"].endswith(":80/TCP"))
+    return {each["address"]: each["node"] for each in frontend["backends"]}
+
+
 def test_what_a_mode_counts_is_in_the_metrics(made: Cluster, mode: str) -> None:
     def counted(verdict: str) -> float:
         name = f'lockstep_datapath_packets_total{{verdict="{verdict}"}}'
         return sum(agent.metrics().get(name, 0.0) for agent in made.agents)
 
-    verdicts = ("snat_tx", "snat_reply_tx", "remote_tx")
+    verdicts = set[str]().union(*TCP_VERDICTS.values())
     before = {verdict: counted(verdict) for verdict in verdicts}
     assert send(made.lab.client, f"{VIP}:80", count=100).failed == 0
     moved = {verdict for verdict in verdicts if counted(verdict) > before[verdict]}
-    assert moved == ({"snat_tx", "snat_reply_tx"} if mode == "snat" else {"remote_tx"})
-    assert counted("no_snat_port") == 0
+    assert moved == TCP_VERDICTS[LbMode(mode).of(Protocol.TCP)]
+    assert [counted(verdict) for verdict in ("no_snat_port", "geneve_stray", "geneve_damaged")] == [0, 0, 0]
     for agent in made.agents:
         shown = agent.status()["datapath"]
         assert shown["lb_mode"] == (agent.arguments[1] if agent.arguments else "dsr")

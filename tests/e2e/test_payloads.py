@@ -25,9 +25,14 @@ from tests.lab.release import OTHER_PROGRAMS, build_release
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 #: How packets reach remote backends, and what the agents are told for it.
-MODES: dict[str, tuple[str, ...]] = {"dsr": (), "snat": ("--lb-mode=snat",), "hybrid": ("--lb-mode=hybrid",)}
+MODES: dict[str, tuple[str, ...]] = {
+    "dsr": (),
+    "geneve": ("--lb-mode=geneve",),
+    "snat": ("--lb-mode=snat",),
+    "hybrid": ("--lb-mode=hybrid",),
+}
 #: How the packets of a TCP connection to a remote backend are counted; hybrid takes the road of DSR for TCP.
-VERDICTS = {"dsr": "remote_tx", "snat": "snat_tx", "hybrid": "remote_tx"}
+VERDICTS = {"dsr": "remote_tx", "geneve": "geneve_tx", "snat": "snat_tx", "hybrid": "remote_tx"}
 #: Which backend, and the addresses by which it is served.
 WHERE = {"local": ("203.0.113.11", "2001:db8:f::11"), "remote": ("203.0.113.12", "2001:db8:f::12")}
 TARGETS = [

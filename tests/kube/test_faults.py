@@ -388,6 +388,26 @@ def test_the_other_nodes_are_looked_at_and_not_watched(stage: Stage) -> None:
     stage(scenario)
 
 
+def test_a_node_that_is_missing_is_looked_for_at_once_and_once(stage: Stage) -> None:
+    """Geneve to its Pods has to wait for its address."""
+
+    async def scenario(server: ScriptedServer, follower: Follower) -> None:
+        def looks() -> int:
+            return sum("fieldSelector" not in one.query for one in requests(server, "Node"))
+
+        server.put(objects.node("n3", "192.168.1.23", "10.244.3.0/24"))
+        before = looks()
+        await asyncio.sleep(100)
+        assert looks() == before, "control: not by itself for minutes"
+        follower.source.look_again()
+        await follower.until(lambda: ObjectKey("", "n3") in follower.snapshot.nodes, "the new node", 5)
+        after = looks()
+        await asyncio.sleep(100)
+        assert looks() == after
+
+    stage(scenario)
+
+
 def test_while_this_node_is_to_leave_the_others_are_looked_at_closely(stage: Stage) -> None:
     """Whole clusters get cordoned at once: nobody may leave on what the others were minutes ago."""
 

@@ -100,6 +100,10 @@ class NodeAgent:
         """``/v1/explain`` of a VIP or Service; an empty dict while the agent does not answer."""
         return self._fetch("/v1/explain", {"target": target})
 
+    def trace(self, source: str, target: str, protocol: str = "tcp") -> dict[str, Any]:
+        """``/v1/trace``: what the program of this node would do; both are ADDR:PORT."""
+        return self._fetch("/v1/trace", {"from": source, "to": target, "proto": protocol})
+
     def vip(self, vip: str) -> dict[str, Any]:
         """The entry of one VIP in the status; an empty dict if it has none."""
         return next((entry for entry in self.status().get("vips", ()) if entry["vip"] == vip), {})

@@ -30,6 +30,7 @@ class PollPace:
         self._timing = timing
         self._sleep = sleep
         self._closely = asyncio.Event()
+        self._again = asyncio.Event()
         self._close_pause = timing.close_pause(0)
         self._completed: float | None = None
 
@@ -48,16 +49,27 @@ class PollPace:
             self._closely.set()
         return self._completed is not None and now - self._completed < 3 * self._close_pause
 
+    def look_again(self) -> None:
+        """End the rest; one look follows, or another one if there is one now."""
+        self._again.set()
+
     async def rest(self) -> None:
-        """Until it is time, or until somebody wants a closer look than before."""
+        """Until it is time, or until somebody wants a look before, or closer ones than until now."""
         if self._closely.is_set():
             await self._sleep(self._close_pause)
-            return
-        sleeping = asyncio.ensure_future(self._sleep(random.uniform(0.8, 1.2) * self._timing.poll))
-        woken = asyncio.ensure_future(self._closely.wait())
+        else:
+            await self._rest_long()
+        self._again.clear()
+
+    async def _rest_long(self) -> None:
+        ends = [
+            asyncio.ensure_future(self._sleep(random.uniform(0.8, 1.2) * self._timing.poll)),
+            asyncio.ensure_future(self._closely.wait()),
+            asyncio.ensure_future(self._again.wait()),
+        ]
         try:
-            await asyncio.wait((sleeping, woken), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sleeping, woken):
+            for task in ends:
                 task.cancel()
-            await asyncio.gather(sleeping, woken, return_exceptions=True)
+            await asyncio.gather(*ends, return_exceptions=True)

@@ -79,6 +79,11 @@ class Reflector:
         """Of a resource that is polled: look often while ``wanted``. True if the last complete look is fresh enough."""
         return self._poll is not None and self._poll.look_closely(wanted, self._clock())
 
+    def look_again(self) -> None:
+        """At a resource that is polled, now."""
+        if self._poll is not None:
+            self._poll.look_again()
+
     async def run(self) -> None:
         """Run until cancelled."""
         while True:

@@ -78,8 +78,16 @@ class KubeSource:
 
     def look_closely(self, wanted: bool) -> bool:
         """While ``wanted``, look at the other Nodes every few seconds instead of every few minutes."""
+        return self._polled_nodes.look_closely(wanted)
+
+    def look_again(self) -> None:
+        """Look at the other Nodes now, once."""
+        self._polled_nodes.look_again()
+
+    @property
+    def _polled_nodes(self) -> Reflector:
         (nodes,) = (reflector for reflector in self._fixed if reflector.resource.polled)
-        return nodes.look_closely(wanted)
+        return nodes
 
     async def events(self) -> AsyncIterator[SourceEvent]:
         """A complete state first, then what changes. Before it, only troubles. Ends only when it is cancelled."""

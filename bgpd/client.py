@@ -29,7 +29,7 @@ _OBSERVE_SECONDS = 5.0
 _APPLY_SECONDS = 60.0
 #: How long a call waits for a connection that is being made.
 _CONNECT_SECONDS = 0.3
-_RECONNECT_SECONDS = (0.05, 1.0)
+_RECONNECT_SECONDS = (0.05, 0.2)
 #: How often a sign of life is asked for, and how many of them may stay away. Counted and not timed: while this process
 #: does not run itself, nothing can come.
 _BEAT_SECONDS = 0.5
@@ -51,7 +51,7 @@ class SpeakerClient:
         """``socket``: the speaker's, ``<state-dir>/speaker.sock``."""
         self._socket = socket
         self.changed = asyncio.Event()
-        self._connected = asyncio.Event()
+        self._tried = asyncio.Event()  # to connect, since there was a connection
         self._closed = threading.Event()  # the kind that tenacity's stop condition takes
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[messages.Reply]] = {}
@@ -122,7 +122,7 @@ class SpeakerClient:
         await self.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CONNECT_SECONDS):
-                await self._connected.wait()
+                await self._tried.wait()
         if self._writer is None:
             raise ConnectionError("no connection")
         if self.silent:
@@ -145,7 +145,7 @@ class SpeakerClient:
     async def _run(self) -> None:
         while not self._closed.is_set():
             reader = await self._connect()
-            self._connected.set()
+            self._tried.set()
             self.changed.set()
             beating = asyncio.create_task(self._beat())
             try:
@@ -181,7 +181,13 @@ class SpeakerClient:
             reraise=True,
         ):
             with attempt:
-                reader, self._writer = await asyncio.open_unix_connection(self._socket, limit=messages.MAX_LINE_BYTES)
+                try:
+                    reader, self._writer = await asyncio.open_unix_connection(
+                        self._socket, limit=messages.MAX_LINE_BYTES
+                    )
+                except OSError:
+                    self._tried.set()
+                    raise
         return reader
 
     def _receive(self, reply: messages.Reply) -> None:
@@ -194,7 +200,7 @@ class SpeakerClient:
             waiting.set_result(reply)
 
     def _disconnect(self) -> None:
-        self._connected.clear()
+        self._tried.clear()
         self._configured = {}
         if self._writer:
             self._writer.close()

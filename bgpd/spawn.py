@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,31 +29,62 @@ _POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 30.0
 
 
-async def ensure_speaker(state_dir: Path, *, deadline: float = 10.0, patience: float = PATIENCE_SECONDS) -> int:
+def begin_speaker(state_dir: Path) -> None:
+    """Start a speaker of ``state_dir`` unless there is one, and do not wait for it.
+
+    Raises TargetError if it cannot be started.
+    """
+    settings = _settings(state_dir)
+    with socket.socket(socket.AF_UNIX) as knock:
+        knock.setblocking(False)
+        try:
+            knock.connect(str(settings.socket))
+        except BlockingIOError:
+            return  # so many wait for it that there is no room for one more: it is there
+        except OSError:
+            _start(settings)
+
+
+async def ensure_speaker(
+    state_dir: Path, *, begun: bool = False, deadline: float = 10.0, patience: float = PATIENCE_SECONDS
+) -> int:
     """The process id of the speaker of ``state_dir``, started if none answers.
 
     It runs in its own session with ``/`` as its folder, and logs to ``<state_dir>/speaker.log``. Two starters at once
     are harmless: a lock in the folder lets one speaker run. One that holds the socket and gives no sign of life for
-    ``patience`` seconds is killed first. Raises TargetError if none answers within ``deadline`` seconds of the start.
+    ``patience`` seconds is killed first. ``begun``: :func:`begin_speaker` was called just now, so that one is waited
+    for before another is started. Raises TargetError if none answers within ``deadline`` seconds of the start.
     """
-    if not state_dir.is_absolute():
-        raise ValueError(f"the state folder {state_dir} is not an absolute path")
-    settings = SpeakerSettings(state_dir=state_dir, log_file=state_dir / "speaker.log")
+    settings = _settings(state_dir)
     client = SpeakerClient(settings.socket)
     try:
         if (pid := await _answering(client)) is not None:
             return pid
         if client.silent and (pid := await _rouse(client, patience)) is not None:
             return pid
+        if begun and (pid := await _answering_within(client, deadline)) is not None:
+            return pid
         _start(settings)
-        end = asyncio.get_running_loop().time() + deadline
-        while asyncio.get_running_loop().time() < end:
-            if (pid := await _answering(client)) is not None:
-                return pid
-            await asyncio.sleep(_POLL_SECONDS)
+        if (pid := await _answering_within(client, deadline)) is not None:
+            return pid
         raise TargetError("start the speaker", detail=f"it does not answer; see {state_dir / 'speaker.log'}")
     finally:
         await client.close()
+
+
+def _settings(state_dir: Path) -> SpeakerSettings:
+    if not state_dir.is_absolute():
+        raise ValueError(f"the state folder {state_dir} is not an absolute path")
+    return SpeakerSettings(state_dir=state_dir, log_file=state_dir / "speaker.log")
+
+
+async def _answering_within(client: SpeakerClient, seconds: float) -> int | None:
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end:
+        if (pid := await _answering(client)) is not None:
+            return pid
+        await asyncio.sleep(_POLL_SECONDS)
+    return None
 
 
 async def _answering(client: SpeakerClient) -> int | None:

@@ -66,6 +66,8 @@ class Speaker:
         self.settings.forwarding_mark.unlink(missing_ok=True)  # an agent has to say it of this start
         await self.link.listen()
         await self._server.listen(self.settings.socket)
+        with contextlib.suppress(OSError):  # it is said when one is needed
+            await self.link.engine.prepare()
         log.info("the speaker serves %s", self.settings.socket)
         jobs = (self._pump(), self._look(), self._watch_engine(), self.link.run(), self.hand.retry(), self._bfd.run())
         tasks = [asyncio.create_task(job) for job in jobs]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from itertools import chain, islice, product
+from itertools import chain, islice
 
 from announcer.model.lb import FrontendKey
 from announcer.model.net import IPAddress, IPNetwork, Protocol
@@ -47,8 +47,9 @@ def flows(key: FrontendKey, ranges: Ranges | None, *, affinity: bool) -> Iterato
     """Flows of clients that are let in, each of which may fall into another slot. With affinity the client alone
     decides, and without his port does as well."""
     clients = insiders(key.vip.version, ranges)
-    pairs = ((client, _PORTS[0]) for client in clients) if affinity else product(islice(clients, 1), _PORTS)
-    return (Flow(client, port, key.vip, key.port, key.protocol) for client, port in islice(pairs, _TRIES))
+    for client in islice(clients, _TRIES if affinity else 1):
+        for port in _PORTS[:1] if affinity else _PORTS:  # not product(): it begins with a list of all ports
+            yield Flow(client, port, key.vip, key.port, key.protocol)
 
 
 def position(row: Row, sent: Flow, *, affinity: bool, serving: int) -> int:

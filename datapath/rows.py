@@ -11,6 +11,8 @@ of a neighbouring slot when the length changes.
 
 from __future__ import annotations
 
+import struct
+import sys
 from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -18,6 +20,8 @@ from typing import NamedTuple
 from announcer.model.lb import Backend
 from datapath import flow, maglev, native
 from datapath.abi import NOBODY, SLOT_TRANSITION
+
+_PAIR = struct.Struct("=HH")
 
 
 class Row(NamedTuple):
@@ -55,9 +59,20 @@ class Row(NamedTuple):
         """Every position that :meth:`without_entry` gives for some hash."""
         if not self.in_transition:
             return set(self.slots) - {NOBODY}
-        shift = self.previous_bits - self.bits
-        pairs = {(self.slots[fine >> shift], previous) for fine, previous in enumerate(self.previous)}
+        pairs = _pairs(self.slots, self.previous)
         return {_destination(*pair, opens=opens, kept=kept) for pair in pairs} - {NOBODY}
+
+
+def _pairs(slots: array[int], previous: array[int]) -> set[tuple[int, int]]:
+    """Every pair of a slot and a previous owner in it. There are thousands, of which few differ: they are laid side by
+    side and compared as numbers."""
+    beside = array("H", bytes(4 * len(previous)))
+    step = 2 * (len(previous) // len(slots))
+    for first in range(0, step, 2):
+        beside[first::step] = slots
+    beside[1::2] = previous
+    numbers = set(memoryview(beside).cast("B").cast("I"))
+    return {_PAIR.unpack(number.to_bytes(4, sys.byteorder)) for number in numbers}
 
 
 def _destination(slot: int, previous: int, *, opens: bool, kept: int) -> int:

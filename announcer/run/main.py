@@ -30,7 +30,7 @@ from announcer.run.wiring import Hands
 from announcer.status.endpoint import Endpoint
 from announcer.status.http import ListenError, listen
 from bgpd.client import SpeakerClient
-from bgpd.spawn import ensure_speaker
+from bgpd.spawn import begin_speaker, ensure_speaker
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ async def run_agent(settings: AgentSettings) -> None:
     os.umask(0o077)  # what is written is for this user only
     keep_memory_private()
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _only_one(settings.state_dir), _open(settings) as forwarding:
+    with _only_one(settings.state_dir), _speaker_begun(settings), _open(settings) as forwarding:
         client = SpeakerClient(settings.speaker_socket)
         recorder = Recorder(settings.record, settings.plan, limit=settings.record_bytes)
         hands = Hands(datapath=forwarding.hand, bgp=client)
@@ -82,6 +82,15 @@ def _only_one(state_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _speaker_begun(settings: AgentSettings) -> Iterator[None]:
+    """It takes as long to start as the programs take to load; the two do not wait for each other."""
+    if settings.spawn_speaker:
+        with contextlib.suppress(TargetError):  # it is tried again, and told
+            begin_speaker(settings.state_dir)
+    yield
 
 
 @contextlib.contextmanager
@@ -183,11 +192,13 @@ async def _write_events(settings: AgentSettings, looks: SightMaker) -> None:
 
 async def _keep_speaker(settings: AgentSettings, agent: Agent) -> None:
     """Start a speaker whenever none answers, unless somebody else looks after it."""
+    begun = True
     while settings.spawn_speaker:
         if not agent.observed.bgp.reachable:
             try:
-                await ensure_speaker(settings.state_dir)
+                await ensure_speaker(settings.state_dir, begun=begun)
             except (OSError, TargetError) as error:
                 log.error("cannot start the speaker", extra={"problem": str(error)})
+        begun = False
         await asyncio.sleep(_SPEAKER_CHECK_SECONDS)
     await asyncio.Event().wait()

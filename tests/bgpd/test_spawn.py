@@ -16,13 +16,13 @@ import pytest
 from announcer.model.steps import EndOfRib
 from bgpd.client import SpeakerClient
 from bgpd.liveness import read_process
-from bgpd.spawn import ensure_speaker
+from bgpd.spawn import begin_speaker, ensure_speaker
 from tests.bgpd.rig import ROOT, eventually
 from tests.lab.agents import LOCKSTEP
 
 PROGRAM = """
 import asyncio, pathlib, sys
-from bgpd.spawn import ensure_speaker
+from bgpd.spawn import begin_speaker, ensure_speaker
 print(asyncio.run(ensure_speaker(pathlib.Path(sys.argv[1]))), flush=True)
 sys.stdin.read()
 """
@@ -63,6 +63,14 @@ def test_it_outlives_its_starter_and_is_found_again(state_dir: Path) -> None:
 
     os.kill(pid, signal.SIGTERM)
     eventually(lambda: not (state_dir / "speaker.sock").exists())
+
+
+def test_one_that_was_begun_is_waited_for(state_dir: Path) -> None:
+    begin_speaker(state_dir)
+    pid = asyncio.run(ensure_speaker(state_dir, begun=True))
+    begin_speaker(state_dir)
+    assert asyncio.run(ensure_speaker(state_dir)) == pid
+    assert "another speaker" not in (state_dir / "speaker.log").read_text(), "no second one was started"
 
 
 def test_a_speaker_that_was_stopped_is_told_to_go_on(state_dir: Path) -> None:

@@ -121,6 +121,7 @@ def _peer(sight: Sight, name: str) -> Json:
         "state": peer.state if peer is not None else PeerState.IDLE,
         "since": iso(peer.since) if peer is not None else None,
         "sessions": peer.session if peer is not None else 0,
+        "end_of_rib": peer is not None and 0 < peer.session == peer.end_of_rib,
         "families": list(neighbor.carried),
         "unusable_families": dict(peer.unusable) if peer is not None else {},
         "bfd": peer.bfd if peer is not None else None,

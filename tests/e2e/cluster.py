@@ -35,10 +35,12 @@ class Cluster:
         return self.lab.router.fib().get(VIP_ROUTE, frozenset())
 
     def start(self) -> None:
-        """Start all agents and wait until the router has every route."""
+        """Start all agents and wait until the router has every route, and was told that these are all."""
         for agent in self.agents:
             agent.start()
         self.await_vip()
+        for agent in self.agents:
+            until(lambda agent=agent: _told_all(agent), f"{agent.node.name} has sent End-of-RIB")  # type: ignore[misc]
 
     def await_vip(self) -> None:
         """Wait until all nodes announce the VIP and the router uses them all."""
@@ -108,6 +110,11 @@ def cluster(router: Any = "bird", manifests: Path | None = None, **lab_options: 
     with Lab(router=router, **lab_options) as lab:
         made = [NodeAgent(node, manifests) if manifests else NodeAgent(node) for node in lab.nodes]
         yield Cluster(lab, tuple(made))
+
+
+def _told_all(agent: NodeAgent) -> bool:
+    peers = agent.status().get("peers", [])
+    return bool(peers) and all(peer["end_of_rib"] for peer in peers)
 
 
 def frontends_in_kernel(agent: NodeAgent) -> set[tuple[str, int]]:

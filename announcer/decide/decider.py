@@ -186,7 +186,7 @@ def _desired(stages: _Stages) -> Desired:
         health_checks=checks.settled,
         drain=drain,
         shed=shed,
-        unknown_nodes=frozenset().union(*stages.vips.unknown_nodes.values()),
+        by_nodes=frozenset(stages.vips.by_nodes),
     )
 
 

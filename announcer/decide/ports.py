@@ -11,7 +11,7 @@ from announcer.decide.modes import lb_mode_of
 from announcer.decide.rules import Rules, rules_of
 from announcer.decide.sources import source_ranges
 from announcer.decide.topology import near
-from announcer.decide.underlay import Underlay, by_nodes, missed_remark, underlay_of
+from announcer.decide.underlay import Underlay, missed_remark, through_nodes, underlay_of
 from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress
 from announcer.model.objects import (
@@ -32,7 +32,8 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     ``attracts``: new connections may be drawn to this node. Under the policy Local that is less than what the frontend
     serves: the last endpoints here that still answer while they terminate take what arrives, but as long as another
     node has ready ones, connections should go there. ``keeps``: without endpoints on any node the route stays.
-    ``remarks`` on how the endpoints were chosen, for people. ``missed``: those on other nodes that cannot be reached.
+    ``remarks`` on how the endpoints were chosen, for people. ``by_nodes``: the nodes by way of which endpoints on other
+    nodes are reached; ``missed``: endpoints that are not, because no address of their node is known.
     """
 
     frontend: Frontend
@@ -40,6 +41,7 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     attracts: bool
     keeps: bool
     remarks: tuple[str, ...] = ()
+    by_nodes: frozenset[str] = frozenset()
     missed: tuple[Candidate, ...] = ()
 
 
@@ -114,11 +116,13 @@ def _new_port(
     found = _found_in(slices, service, port, rules, version=key.vip.version, node_name=node_name)
     serving, draining = found.serving, found.draining
     missed: tuple[Candidate, ...] = ()
+    nodes: frozenset[str] = frozenset()
     remark = ""
     local_only = service.external_traffic_policy is TrafficPolicy.LOCAL
     if underlay is not None and not local_only:
-        serving, missed = by_nodes(serving, underlay, key.vip.version)
-        draining, _ = by_nodes(draining, underlay, key.vip.version)
+        nodes = frozenset(one.node for one in serving if one.node and not one.backend.local)
+        serving, missed = through_nodes(serving, underlay, key.vip.version)
+        draining, _ = through_nodes(draining, underlay, key.vip.version)
     if local_only:
         attracts = bool(found.local)
         last = draining if rules.readiness is Readiness.READY_THEN_SERVING else ()
@@ -148,6 +152,7 @@ def _new_port(
         attracts=attracts,
         keeps=keeps,
         remarks=tuple(filter(None, (remark, missed_too))),
+        by_nodes=nodes,
         missed=missed,
     )
 

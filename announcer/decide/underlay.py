@@ -36,7 +36,7 @@ def _same_for_equal(pairs: frozenset[tuple[str, tuple[IPAddress, ...]]]) -> Unde
     return dict(pairs)
 
 
-def by_nodes(
+def through_nodes(
     candidates: Iterable[Candidate], underlay: Underlay, version: int
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
     """Those that can be reached, remote ones with the address of their node; and those that cannot."""

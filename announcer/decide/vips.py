@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -27,23 +28,26 @@ class VipResult(msgspec.Struct, frozen=True, kw_only=True):
     """One VIP, its frontends, and what to say of the Services behind it.
 
     ``conflicts``: those of which a port went to another Service, with the words for it; ``notes``: remarks.
-    ``unknown_nodes``: nodes of endpoints that would get packets if their addresses were known.
+    ``by_nodes``: nodes by way of which packets are sent, or would be if an address of them were known.
     """
 
     decision: VipDecision
     frontends: dict[FrontendKey, Frontend]
     conflicts: dict[ObjectKey, str]
     notes: dict[ObjectKey, set[str]]
-    unknown_nodes: frozenset[str] = frozenset()
+    by_nodes: frozenset[str] = frozenset()
 
 
 class Vips(msgspec.Struct, frozen=True, kw_only=True):
-    """All VIPs that some Service rightfully claims, and all frontends to be served."""
+    """All VIPs that some Service rightfully claims, and all frontends to be served.
+
+    ``by_nodes``: by way of which nodes packets are sent, and for how many VIPs.
+    """
 
     results: dict[IPAddress, VipResult] = {}
     decisions: dict[IPAddress, VipDecision] = {}
     frontends: dict[FrontendKey, Frontend] = {}
-    unknown_nodes: dict[IPAddress, frozenset[str]] = {}
+    by_nodes: dict[str, int] = {}
 
 
 def decide_vips(
@@ -57,12 +61,12 @@ def decide_vips(
 ) -> Vips:
     """``before``, with new decisions for the VIPs that are ``touched``."""
     results, decisions, frontends = dict(before.results), dict(before.decisions), dict(before.frontends)
-    unknown_nodes = dict(before.unknown_nodes)
+    by_nodes = Counter(before.by_nodes)
     for vip in touched:
-        unknown_nodes.pop(vip, None)
         gone = results.pop(vip, None)
         if gone is not None:
             del decisions[vip]
+            by_nodes.subtract(gone.by_nodes)
             for key in gone.frontends:
                 del frontends[key]
         services = claims.by_vip.get(vip)
@@ -70,9 +74,8 @@ def decide_vips(
             results[vip] = found = _decide_vip(snapshot, config, reserved, vip, services, neighbors)
             decisions[vip] = found.decision
             frontends.update(found.frontends)
-            if found.unknown_nodes:
-                unknown_nodes[vip] = found.unknown_nodes
-    return Vips(results=results, decisions=decisions, frontends=frontends, unknown_nodes=unknown_nodes)
+            by_nodes.update(found.by_nodes)
+    return Vips(results=results, decisions=decisions, frontends=frontends, by_nodes=+by_nodes)
 
 
 def _decide_vip(
@@ -107,10 +110,8 @@ def _decide_vip(
         backends=_count(ports.values()),
     )
     frontends = {key: port.frontend for key, port in ports.items()}
-    unknown_nodes = frozenset(one.node for port in ports.values() for one in port.missed if one.node)
-    return VipResult(
-        decision=decision, frontends=frontends, conflicts=conflicts, notes=notes, unknown_nodes=unknown_nodes
-    )
+    by_nodes = frozenset[str]().union(*(port.by_nodes for port in ports.values()))
+    return VipResult(decision=decision, frontends=frontends, conflicts=conflicts, notes=notes, by_nodes=by_nodes)
 
 
 def _reason(

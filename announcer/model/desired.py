@@ -141,7 +141,7 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
     here counts, but nothing may be concluded from what is not. ``rib``: per neighbor name, what its Adj-RIB-Out should
     hold. ``shed``: what takes the place of a route that a neighbor holds before it is withdrawn for a drain: the same
     with the community GRACEFUL_SHUTDOWN, so that a router finds another way while this one still works (RFC 8326).
-    ``unknown_nodes``: names of nodes of which an address is missing, so that backends there get no packets.
+    ``by_nodes``: names of nodes to which packets for their backends are sent, or would be if an address were known.
     """
 
     revision: int
@@ -157,4 +157,4 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
     health_checks: tuple[HealthCheck, ...] = ()
     drain: NodeDrain | None = None
     shed: dict[str, dict[IPNetwork, Route]] = {}
-    unknown_nodes: frozenset[str] = frozenset()
+    by_nodes: frozenset[str] = frozenset()

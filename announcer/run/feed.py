@@ -54,7 +54,7 @@ class Feed:
         self.update_errors = 0
         self.leaving = False
         self._left = False
-        self._missed: frozenset[str] = frozenset()
+        self._looked_for: frozenset[str] = frozenset()
         # Before the first snapshot: an agent that was killed while it drained must not announce everything again.
         agent.drain(OPERATOR if DrainFile(settings.state_dir).wanted else "")
 
@@ -87,7 +87,7 @@ class Feed:
             if not self.leaving:
                 self._agent.drain(OPERATOR if file.wanted else "")
             self._agent.know_nodes(self._nodes_fresh(self._agent.snapshot))
-            self._look_for(self._agent.desired.unknown_nodes)
+            self._look_for(self._agent.desired.by_nodes)
             await asyncio.sleep(_DRAIN_POLL_SECONDS)
 
     def leave(self) -> None:
@@ -142,10 +142,13 @@ class Feed:
         return self._left or not wanted
 
     def _look_for(self, nodes: frozenset[str]) -> None:
-        """A Node is there before a Pod is on it, so what a new name stands for is found by one look."""
-        if nodes - self._missed:
+        """Packets are sent to their addresses. One that is new, or that is back, may have another than is known.
+
+        A Node says its address before a Pod on it is ready, so one look is enough.
+        """
+        if nodes - self._looked_for:
             self._source.look_again()
-        self._missed = nodes
+        self._looked_for = nodes
 
     def _report(self, problems: tuple[ConfigProblem, ...]) -> None:
         for problem in problems:

@@ -56,7 +56,7 @@ class Source(Protocol):
         ...
 
     def look_again(self) -> None:
-        """Something is missing in what is known of other nodes: look now rather than at the next time."""
+        """What is known of other nodes may not be so any more: look soon rather than at the next time."""
         ...
 
     def events(self) -> AsyncIterator[SourceEvent]:

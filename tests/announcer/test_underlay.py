@@ -40,7 +40,7 @@ def test_packets_go_to_the_first_address_of_the_family(addresses: tuple[IPAddres
     desired = decided(node("n2", addresses=addresses), HERE, THERE)
     assert backends(desired) == (Backend(ip("10.244.1.10"), 8080, True), Backend(ip("10.244.2.10"), 8080, False, V4))
     assert desired.services[key("web")].notes == ()
-    assert desired.unknown_nodes == frozenset()
+    assert desired.by_nodes == {"n2"}
 
 
 @pytest.mark.parametrize("mode", [LbMode.DSR, LbMode.SNAT, LbMode.HYBRID])
@@ -68,7 +68,7 @@ def test_a_backend_of_an_unknown_node_is_left_out_and_the_node_looked_for(unknow
     desired = decided(*unknown, node("n3", addresses=(ip("192.168.1.23"),)), HERE, THERE, FURTHER)
     assert [str(each.address) for each in backends(desired)] == ["10.244.1.10", "10.244.3.10"]
     assert desired.services[key("web")].notes == (f"geneve: 1 endpoints on other nodes are left out: {why}",)
-    assert desired.unknown_nodes == {"n2"}
+    assert desired.by_nodes == {"n2", "n3"}, "an address of it is looked for"
     assert reason(desired) == (None, "")
 
 
@@ -77,7 +77,7 @@ def test_a_backend_that_names_no_node_is_left_out() -> None:
     assert len(backends(desired)) == 1
     (note,) = desired.services[key("web")].notes
     assert note == "geneve: 1 endpoints on other nodes are left out: they name no node"
-    assert desired.unknown_nodes == frozenset()
+    assert desired.by_nodes == frozenset()
 
 
 def test_a_vip_of_which_nothing_can_be_reached_is_not_announced_from_here() -> None:
@@ -86,7 +86,7 @@ def test_a_vip_of_which_nothing_can_be_reached_is_not_announced_from_here() -> N
     assert why is Reason.NO_LOCAL_ENDPOINTS
     left_out = "geneve: 2 endpoints on other nodes are left out: no IPv4 address is known of n2, n3"
     assert detail.endswith(f"those on others cannot be reached; {left_out}")
-    assert desired.unknown_nodes == {"n2", "n3"}
+    assert desired.by_nodes == {"n2", "n3"}
 
 
 def test_many_nodes_are_not_all_named() -> None:
@@ -98,7 +98,7 @@ def test_many_nodes_are_not_all_named() -> None:
 def test_nobody_is_missed_where_only_local_backends_are_used() -> None:
     desired = decided(HERE, THERE, local=True)
     assert [each.local for each in backends(desired)] == [True]
-    assert (desired.services[key("web")].notes, desired.unknown_nodes) == ((), frozenset())
+    assert (desired.services[key("web")].notes, desired.by_nodes) == ((), frozenset())
 
 
 def test_a_node_that_gets_known_is_used_at_the_next_decision() -> None:
@@ -108,15 +108,25 @@ def test_a_node_that_gets_known_is_used_at_the_next_decision() -> None:
     nodes = {**before.nodes, ObjectKey("", "n2"): node("n2", addresses=(V4,))}
     after = decider.decide(msgspec.structs.replace(before, nodes=nodes, revision=2))
     assert backends(after)[1].node == V4
-    assert (after.unknown_nodes, after.services[key("web")].notes) == (frozenset(), ())
+    assert after.services[key("web")].notes == ()
 
 
-def test_a_node_is_not_missed_any_more_when_its_endpoints_go() -> None:
+def test_a_node_is_sent_to_as_long_as_some_vip_has_endpoints_there_that_serve() -> None:
+    """One that goes and is back may have another address."""
     decider = Decider()
-    before = snapshot(node(), service(), HERE, THERE, lb_mode=LbMode.GENEVE)
-    assert decider.decide(before).unknown_nodes == {"n2"}
-    after = msgspec.structs.replace(before, slices={key("web"): (HERE,)}, revision=2)
-    assert decider.decide(after).unknown_nodes == frozenset()
+    other = service("other", vip="203.0.113.2")
+    slices = {key("web"): (HERE, THERE), key("other"): (endpoints("other", "10.244.2.11", node_name="n2"),)}
+    now = snapshot(node(), node("n2", addresses=(V4,)), service(), other, lb_mode=LbMode.GENEVE)
+    ending = msgspec.structs.replace(THERE.endpoints[0], ready=False, serving=False)
+    down = (HERE, msgspec.structs.replace(THERE, endpoints=(ending,)))
+    seen = []
+    for changed in (slices, {"web": down}, {"other": ()}, {"web": (HERE, THERE)}):
+        for name, found in changed.items():
+            slices = {**slices, (key(name) if isinstance(name, str) else name): found}
+        now = msgspec.structs.replace(now, slices=slices, revision=now.revision + 1)
+        seen.append(decider.decide(now).by_nodes)
+        assert seen[-1] == decide(now).by_nodes
+    assert seen == [{"n2"}, {"n2"}, set(), {"n2"}]
 
 
 def test_only_udp_of_a_hybrid_with_geneve_needs_no_nodes() -> None:

@@ -388,8 +388,8 @@ def test_the_other_nodes_are_looked_at_and_not_watched(stage: Stage) -> None:
     stage(scenario)
 
 
-def test_a_node_that_is_missing_is_looked_for_at_once_and_once(stage: Stage) -> None:
-    """Geneve to its Pods has to wait for its address."""
+def test_a_node_that_is_new_is_found_soon_by_one_look(stage: Stage) -> None:
+    """Geneve to its Pods has to wait for its address. In a large cluster not all agents look at once."""
 
     async def scenario(server: ScriptedServer, follower: Follower) -> None:
         def looks() -> int:

@@ -32,12 +32,14 @@ class PollPace:
         self._closely = asyncio.Event()
         self._again = asyncio.Event()
         self._close_pause = timing.close_pause(0)
+        self._spread = timing.spread(0)
         self._completed: float | None = None
 
     def complete(self, now: float, objects: int) -> None:
         """A look was complete at ``now``, with so many objects."""
         self._completed = now
         self._close_pause = self._timing.close_pause(objects)
+        self._spread = self._timing.spread(objects)
 
     def look_closely(self, wanted: bool, now: float) -> bool:
         """Look often while ``wanted``. True if the last complete look is fresh enough."""
@@ -50,7 +52,7 @@ class PollPace:
         return self._completed is not None and now - self._completed < 3 * self._close_pause
 
     def look_again(self) -> None:
-        """End the rest; one look follows, or another one if there is one now."""
+        """End the rest soon; one look follows, or another one if there is one now."""
         self._again.set()
 
     async def rest(self) -> None:
@@ -59,6 +61,8 @@ class PollPace:
             await self._sleep(self._close_pause)
         else:
             await self._rest_long()
+            if self._again.is_set():
+                await self._sleep(random.uniform(0.0, self._spread))
         self._again.clear()
 
     async def _rest_long(self) -> None:

@@ -27,8 +27,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     second. ``pause``: before going on after an orderly end. ``steady``: a watch that was well for so long failed for a
     new reason, and back-off begins anew. ``grace``: a trouble that is over sooner is reported to nobody. ``poll``: how
     often the other Nodes are looked at; ``poll_closely``: the same while this node is to be drained, or a twentieth of
-    a second for each node if that is more. ``disbelief``: how long a state that is older than what is known is
-    refused. ``hold``: how long a new bgp-config waits for the Secrets that it names.
+    a second for each node if that is more (:meth:`spread`). ``disbelief``: how long a state that is older than what is
+    known is refused. ``hold``: how long a new bgp-config waits for the Secrets that it names.
     """
 
     connect: float = 10.0
@@ -47,7 +47,11 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
     def close_pause(self, nodes: int) -> float:
         """Between two close looks at so many nodes. All of them may look at once."""
-        return max(self.poll_closely, nodes / 20)
+        return max(self.poll_closely, self.spread(nodes))
+
+    def spread(self, nodes: int) -> float:
+        """Over so long a time the agents of so many nodes spread a look that something brings all of them to."""
+        return nodes / 20
 
     def watch_seconds(self) -> int:
         """For how long to ask for the next watch."""

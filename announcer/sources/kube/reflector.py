@@ -80,7 +80,7 @@ class Reflector:
         return self._poll is not None and self._poll.look_closely(wanted, self._clock())
 
     def look_again(self) -> None:
-        """At a resource that is polled, now."""
+        """At a resource that is polled, soon."""
         if self._poll is not None:
             self._poll.look_again()
 

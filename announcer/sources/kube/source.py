@@ -81,7 +81,7 @@ class KubeSource:
         return self._polled_nodes.look_closely(wanted)
 
     def look_again(self) -> None:
-        """Look at the other Nodes now, once."""
+        """Look at the other Nodes soon, once."""
         self._polled_nodes.look_again()
 
     @property

@@ -25,24 +25,24 @@ class Asked(FolderSource):
         self.looks += 1
 
 
-def test_nodes_that_are_missing_are_looked_for_when_they_are_first_missed(tmp_path: Path) -> None:
+def test_nodes_are_looked_at_when_packets_are_first_sent_to_them_and_when_they_are_back(tmp_path: Path) -> None:
     source = Asked(tmp_path)
     agent: Any = SimpleNamespace(drain=lambda _: None)
     feed = Feed(AgentSettings(node_name="n1", source=tmp_path, state_dir=tmp_path), agent, source)
     seen = []
-    for missed in ((), ("n2",), ("n2",), ("n2", "n3"), ("n3",), (), ("n2",)):
-        feed._look_for(frozenset(missed))
+    for sent_to in ((), ("n2",), ("n2",), ("n2", "n3"), ("n3",), (), ("n2",)):
+        feed._look_for(frozenset(sent_to))
         seen.append(source.looks)
     assert seen == [0, 1, 1, 2, 2, 2, 3]
 
 
-def test_what_the_last_decision_missed_is_looked_for(tmp_path: Path) -> None:
+def test_the_nodes_of_the_last_decision_are_looked_at(tmp_path: Path) -> None:
     source = Asked(tmp_path)
     agent: Any = SimpleNamespace(
         drain=lambda _: None,
         know_nodes=lambda _: None,
         snapshot=Snapshot(revision=1, node_name="n1"),
-        desired=Desired(revision=1, synced=True, unknown_nodes=frozenset({"n2"})),
+        desired=Desired(revision=1, synced=True, by_nodes=frozenset({"n2"})),
     )
     feed = Feed(AgentSettings(node_name="n1", source=tmp_path, state_dir=tmp_path), agent, source)
 

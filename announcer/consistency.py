@@ -5,6 +5,8 @@ Pure and independent of ``plan``: it looks at the observed state alone, so it al
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import msgspec
 
 from announcer.model.bgp import PeerState
@@ -24,6 +26,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 def violations(desired: Desired, observed: Observed) -> tuple[Violation, ...]:
     """Every route that an established peer holds and that nothing of ours can serve right now."""
     own = {decision.prefix for decision in desired.pod_cidrs}
+    serving = {key.vip for key, frontend in observed.datapath.frontends.items() if frontend.backends}
     found: list[Violation] = []
     for name, peer in sorted(observed.bgp.peers.items()):
         if peer.state is not PeerState.ESTABLISHED:
@@ -31,7 +34,7 @@ def violations(desired: Desired, observed: Observed) -> tuple[Violation, ...]:
         for nlri, entry in peer.rib.items():
             if nlri in own or entry.withdrawing:
                 continue
-            problem = _problem(nlri, observed)
+            problem = _problem(nlri, serving, observed)
             if not problem and nlri.prefixlen < nlri.max_prefixlen and nlri not in observed.datapath.guards:
                 problem = "packets to addresses of it that are no VIP are not dropped"
             if problem:
@@ -39,8 +42,8 @@ def violations(desired: Desired, observed: Observed) -> tuple[Violation, ...]:
     return tuple(found)
 
 
-def _problem(nlri: IPNetwork, observed: Observed) -> str:
-    vips = {key.vip for key, frontend in observed.datapath.frontends.items() if frontend.backends and key.vip in nlri}
+def _problem(nlri: IPNetwork, serving: Set[IPAddress], observed: Observed) -> str:
+    vips = _inside(nlri, serving)
     if not vips:
         return "no frontend with backends stands behind it"
     if not observed.datapath.attached:
@@ -51,6 +54,13 @@ def _problem(nlri: IPNetwork, observed: Observed) -> str:
     if not any(_is_proven(vip, observed) for vip in vips):
         return "no VIP behind it is proven"
     return ""
+
+
+def _inside(nlri: IPNetwork, vips: Set[IPAddress]) -> Set[IPAddress]:
+    """Most routes are of one address, and there are as many as VIPs: for those no others are looked at."""
+    if nlri.prefixlen == nlri.max_prefixlen:
+        return {nlri.network_address} & vips
+    return {vip for vip in vips if vip in nlri}
 
 
 def _is_proven(vip: IPAddress, observed: Observed) -> bool:

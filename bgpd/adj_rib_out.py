@@ -178,11 +178,16 @@ class AdjRibOut:
             return None
         return msgspec.structs.replace(batch, prefixes=wanted, session=self.session)
 
-    def doubts_over(self) -> None:
-        """The engine has written whatever of an earlier session's commands it was going to write."""
-        for nlri in list(self._doubtful):
+    def doubts_over(self) -> bool:
+        """The engine has written whatever of an earlier session's commands it was going to write.
+
+        False if there was no doubt.
+        """
+        doubtful = list(self._doubtful)
+        for nlri in doubtful:
             self._dirty[nlri] = None  # before it lands, which may forget it
             self._landed(nlri, self._slots[nlri])
+        return bool(doubtful)
 
     def emitted(self, update: Update, offset: int) -> None:
         """The engine writes ``update``; it ends at byte ``offset`` of the session's stream."""

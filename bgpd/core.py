@@ -1,7 +1,7 @@
 """All neighbors and the dialogue with the engine, put together. No I/O; time is an argument.
 
 The shell (``bgpd.speaker``) carries bytes between this and the engine, asks the kernel what peers have received, and
-talks to the agent. Whatever an agent could notice moves ``version``.
+talks to the agent. Whatever happens moves ``version``; whatever an agent could notice moves ``news``.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Core:
         self.peers: dict[str, Peer] = {}
         self.problem = ""
         self.version = 0
+        self._unnoticed = 0
         self._by_address: dict[IPAddress, Peer] = {}
         self._dialogue: Dialogue | None = None
         self._urgent: list[Batch] = []
@@ -152,6 +153,11 @@ class Core:
         self.version += 1
 
     @property
+    def news(self) -> int:
+        """Moves with whatever an agent could notice. ``version`` also does when the engine has answered a ping."""
+        return self.version - self._unnoticed
+
+    @property
     def engine_ready(self) -> bool:
         """True while there is an engine to talk to."""
         return self._dialogue is not None
@@ -248,8 +254,8 @@ class Core:
             log.warning("the engine refused: %s", command.line().decode().strip()[:200])
         if isinstance(command, Ping):
             # It was given when nothing had been owed for seconds, so the engine has been through its loop since.
-            for peer in self.peers.values():
-                peer.rib.doubts_over()
+            over = [peer.rib.doubts_over() for peer in self.peers.values()]
+            self._unnoticed += not any(over)
             return
         addressed = self._by_address.get(command.peer)
         if addressed is None or isinstance(command, Teardown):

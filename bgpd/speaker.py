@@ -50,6 +50,7 @@ class Speaker:
         self._kick = asyncio.Event()
         self._moves: list[asyncio.Future[None]] = []
         self._seen = -1
+        self._told = -1
         self.link = Link(settings, self.core, self._kick.set)
         self.hand = Hand(settings, self.core, self.link, self.until, self._kick.set)
         self._server = Server(self.core.observed, self.hand.apply)
@@ -105,7 +106,9 @@ class Speaker:
             waiting = self._receipts.collect(self.core, self.link.engine.pid)
             if self.core.version != self._seen:
                 self._seen = self.core.version
-                self._server.changed()
+                if self.core.news != self._told:
+                    self._told = self.core.news
+                    self._server.changed()
                 moves, self._moves = self._moves, []
                 for moved in moves:
                     if not moved.done():

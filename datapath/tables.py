@@ -99,11 +99,17 @@ class Tables:
         self.refresh()
 
     def read(self) -> dict[FrontendKey, Frontend]:
-        """What they amount to, as they were read last. What stays the same stays the same object."""
+        """What they amount to, as they were read last.
+
+        What stays the same stays the same object, and is the one that was programmed: so to compare thousands of them
+        with what is wanted is to compare references.
+        """
         before, self._read = self._read, {}
         for key, held in self.frontends.items():
             known = before.get(key)
-            self._read[key] = known if known and known[0] is held else (held, held.frontend(key))
+            if known is None or known[0] is not held:
+                known = (held, known[1] if known and known[0] == held else held.frontend(key))
+            self._read[key] = known
         return {key: frontend for key, (_, frontend) in self._read.items()}
 
     def backends_of(self, key: FrontendKey) -> tuple[Backend, ...]:
@@ -162,6 +168,8 @@ class Tables:
             undo.pop_all()
         held = Held(new, ids, ranges=frontend.source_ranges, for_others=frontend.for_others)
         self._switched(frontend, old, held, now)
+        if held.frontend(key) == frontend:
+            self._read[key] = (held, frontend)
 
     def replace_row(self, key: FrontendKey, row: Row, now: float) -> None:
         """The same members with another row: slots have become steady. Raises ``TargetError``."""

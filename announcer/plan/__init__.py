@@ -59,13 +59,17 @@ def plan(desired: Desired, observed: Observed, now: float, settings: PlanSetting
 
 
 def next_deadline(observed: Observed, now: float, settings: PlanSettings | None = None) -> float | None:
-    """When, at the latest, to plan again though nothing happens: CLOCK_MONOTONIC seconds, or None."""
+    """When, at the latest, to plan again though nothing happens: CLOCK_MONOTONIC seconds, or None.
+
+    Good proofs do not count: they are made anew whenever somebody looks. With thousands of them one is always due.
+    """
     limits = settings or PlanSettings()
     times = [*observed.draining.values(), *observed.shedding.values()]
     if observed.last_arrival is not None and observed.draining:
         times.append(observed.last_arrival + limits.quiet)
-    times += [proof.at + limits.proof_interval for proof in observed.proofs.values()]
-    times += [proof.since + limits.proof_grace for proof in observed.proofs.values() if not proof.ok]
+    failing = [proof for proof in observed.proofs.values() if not proof.ok]
+    times += [proof.at + limits.proof_interval for proof in failing]
+    times += [proof.since + limits.proof_grace for proof in failing]
     held = [held_until(observed, vip, limits) for vip in observed.damping]
     times += [time for time in held if time is not None]
     later = [time for time in times if time > now]

@@ -42,7 +42,8 @@ log = logging.getLogger(__name__)
 #: How long to wait before trying again what failed, if nothing else happens first, in seconds.
 _RETRY_FIRST = 0.05
 _RETRY_CEILING = 2.0
-#: With so much to read back that a look takes long, looks are rarer: at most a twentieth of the time goes into them.
+#: With so much to read back, compare and prove again that a look takes long, looks are rarer: at most a twentieth of
+#: the time goes into them.
 _COST_FACTOR = 20.0
 
 
@@ -121,6 +122,7 @@ class Agent:
         self.rounds += 1
         self._recorder.begin(self._decided or self.snapshot, self.observed, self._clock())
         self._decide()
+        began = self._clock()
         await self._observe()
         now = self._clock()
         steps = plan(self.desired, self.observed, now, self._settings)
@@ -136,6 +138,7 @@ class Agent:
 
         await Executor(self._hands.datapath, self._hands.bgp, report).carry_out(steps)
         self._recorder.flush()
+        self._cost = self._clock() - began
         failed = any(outcome.state is OutcomeState.FAILED for outcome in outcomes)
         self._retry = min(self._retry * 2, _RETRY_CEILING) if failed else _RETRY_FIRST
         self._failing = failed
@@ -150,13 +153,11 @@ class Agent:
             self.latency.desired(before, self.desired)
 
     async def _observe(self) -> None:
-        began = self._clock()
         toward = sorted(neighbor.address for neighbor in self.desired.neighbors.values())
         self._fold(self._hands.datapath.observe(toward))
         self._fold(await self._hands.bgp.observe())
         self.latency.observed(self.desired, self.observed)
         self.repairs.observed(self.observed.datapath, self.observed.bgp)
-        self._cost = self._clock() - began
 
     def _fold(self, event: Event) -> None:
         now = self._clock()

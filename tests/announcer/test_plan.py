@@ -187,6 +187,13 @@ def test_after_the_drain_the_entries_go() -> None:
     assert next_deadline(left, NOW) == NOW + 1.0
 
 
+def test_a_good_proof_is_no_reason_to_look_and_one_that_fails_is() -> None:
+    """Of thousands of good ones one would always be due, and looks at all of them would follow each other."""
+    assert next_deadline(observed(frontends=served(), proof=good()), NOW) is None
+    failed = Proof(ok=False, at=NOW, since=NOW, problem="x")
+    assert next_deadline(observed(frontends=served(), proof=failed), NOW) == NOW + PlanSettings().proof_grace
+
+
 def test_an_agent_that_knows_of_no_drain_begins_one() -> None:
     """It may have been restarted a moment after the withdrawal was sent."""
     steps = plan(desired(with_service=False), observed(frontends=served()), NOW)

@@ -93,7 +93,7 @@ def test_nothing_is_looked_into_twice(datapath: Datapath, monkeypatch: pytest.Mo
     proven(datapath, WANTED)
     after = observe(datapath).frontends
     assert looked == []
-    assert after[WANTED.key] is before[WANTED.key]
+    assert after[WANTED.key] is before[WANTED.key] is WANTED
     done(program(datapath, frontend(LOCAL)))
     assert observe(datapath).frontends == {WANTED.key: frontend(LOCAL)}
     assert len(looked) == 1

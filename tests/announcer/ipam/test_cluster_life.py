@@ -15,7 +15,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from announcer.ipam import Assignment, Outcome, assign
 from announcer.ipam.wishes import is_ours, share_refusal, wish_of
 from announcer.model.objects import ObjectKey, Service
-from tests.announcer.ipam.test_cluster import config, has, seen
+from tests.announcer.ipam.pools import config
+from tests.announcer.ipam.test_cluster import has, seen
 
 CONFIGS = {
     name: config(f"address-pools: [{pools}]")

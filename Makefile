@@ -24,8 +24,9 @@ demo: root-only setup ## run the main job in network namespaces (ROUTER=bird or 
 kube: setup ## build the kube-apiserver, etcd and helm of the tests (once)
 	@scripts/kube.sh
 
-test: root-only setup lint kube ## check the code and run all tests
+test: root-only setup lint kube ## check the code and run all tests, then the packet tables on Debian's two kernels
 	@LOCKSTEP_SEQUENCES=5000 $(PYTEST) tests
+	@tests/kernels/run.sh --tables 6.1 6.12
 
 lint: ## ruff, mypy, import rules
 	@$(BIN)/ruff check .
@@ -46,7 +47,7 @@ test-kube: root-only setup kube ## tests with a real kube-apiserver and etcd
 test-root: root-only setup kube ## tests with network namespaces, BPF and real routers
 	@$(PYTEST) tests -m 'root or lab'
 
-test-kernels: root-only setup ## datapath tests in virtual machines (KERNELS="6.1 6.12")
+test-kernels: root-only setup ## more datapath tests in virtual machines (KERNELS="6.1 6.12")
 	@tests/kernels/run.sh $(KERNELS)
 
 figures: root-only setup ## the promise in figures, as a table and in figures.json (DOCS=1 writes docs/figures.md)

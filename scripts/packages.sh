@@ -66,7 +66,7 @@ missing_packages() (
     [[ -n ${PYTHON:-} ]] || python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
 )
 
-# For `make test-kernels` alone: what boots and feeds a virtual machine.
+# For tests/kernels alone: what boots and feeds a virtual machine.
 missing_packages_for_kernels() (
     PATH=$PATH:/usr/sbin:/sbin
     need() { command -v "$1" >/dev/null || echo "$2"; }

@@ -13,7 +13,7 @@ from announcer.cli.client import ask, json_option, print_json, state_dir_option
 @click.command()
 @click.option("--from", "source", required=True, metavar="ADDR:PORT", help="Where the packet comes from.")
 @click.option("--to", "target", required=True, metavar="ADDR:PORT", help="Where it wants to go.")
-@click.option("--proto", type=click.Choice(["tcp", "udp"]), default="tcp", show_default=True)
+@click.option("--proto", type=click.Choice(["tcp", "udp", "sctp"]), default="tcp", show_default=True)
 @click.option("--device", help="The device it arrives on; the first ingress device if not given.")
 @state_dir_option
 @json_option

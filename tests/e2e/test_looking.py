@@ -143,6 +143,7 @@ def test_nothing_but_loopback_and_bgp_listens(shared: Cluster) -> None:
         (("routes", "--peer", "192.168.1.11"), 0),
         (("routes", "--peer", "10.9.9.9"), 2),
         (("trace", "--from", "198.51.100.10:4000", "--to", f"{VIP}:80"), 0),
+        (("trace", "--from", "198.51.100.10:4000", "--to", f"{VIP}:80", "--proto", "sctp"), 0),
         (("trace", "--from", "198.51.100.10", "--to", f"{VIP}:80"), 2),
         (("trace", "--from", "198.51.100.10:4000", "--to", "web:80"), 2),
         (("trace", "--from", "198.51.100.10:4000", "--to", f"{VIP}:80", "--device", "nope"), 2),

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Runs in the virtual machine that run.sh boots: inside.sh SERIES RESULTS. Writes `kernel`, `log` and, at the end, `exit`.
+# Runs in the virtual machine that run.sh boots: inside.sh SERIES RESULTS all|tables. Writes `kernel`, `log` and, at the end, `exit`.
 set -u
-series=$1 results=$2
+series=$1 results=$2 which=$3
 # No home: the checkout and the results are all that may be written to.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run
 cd "$(dirname "$0")/../.."
 
 # What is asked of the kernel: each entry of the packet tables, real traffic, attachment, managed neighbours; and the devices
 # for which the running kernel has no drivers.
-tests=(
-    tests/datapath/test_fixtures.py
+tests=(tests/datapath/test_fixtures.py)
+[[ $which == tables ]] || tests+=(
     tests/datapath/test_snat.py
     tests/datapath/test_transition.py
     tests/datapath/test_ingress.py

@@ -161,6 +161,7 @@ class Datapath:
             self._switch()
             self._stacked.follow()
             contents = self._tables.refresh()
+            counters = self.counters()
             self._tables.tend(self._clock())
             self._transitions.tend(self._clock())
             self._snat.tend(self._clock())
@@ -171,7 +172,7 @@ class Datapath:
                 frontends=self._tables.read(),
                 damaged=self._damage.find(contents.frontends),
                 maps=self._tables.usage(),
-                arrivals=sum(self.counters()[reason] for reason in BALANCED),
+                arrivals=sum(counters[reason] for reason in BALANCED),
             )
         except TargetError as error:
             return DatapathObserved(problem=str(error))

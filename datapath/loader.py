@@ -32,6 +32,7 @@ class Loaded:
     ) -> None:
         self._pins = [(folder.maps / name, fd, "map", shim.map_info(fd).id) for name, fd in map_fds.items()]
         self._pins += [(folder.progs / name, prog.fd, "prog", prog.id) for name, prog in programs.items()]
+        self._places: dict[Path, tuple[int, int]] = {}
         self.maps = Maps.of(map_fds)
         self.programs = programs
         self.sweep = sweep
@@ -39,7 +40,20 @@ class Loaded:
 
     def missing_pins(self) -> list[str]:
         """Pins that are gone or are something else now: what we hold would not survive us."""
-        return [str(path) for path, _, kind, number in self._pins if pinned_id(path, kind) != number]
+        return [str(path) for path, _, kind, number in self._pins if not self._is_there(path, kind, number)]
+
+    def _is_there(self, path: Path, kind: str, number: int) -> bool:
+        """What is pinned at a place of the file system (device and inode) never changes: it is asked for once."""
+        try:
+            found = path.stat()
+        except OSError:
+            return False
+        place = (found.st_dev, found.st_ino)
+        if self._places.get(path) != place:
+            if pinned_id(path, kind) != number:
+                return False
+            self._places[path] = place
+        return True
 
     def restore_pins(self) -> None:
         """Pin again what lost its pin."""

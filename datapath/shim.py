@@ -55,6 +55,8 @@ int lk_run_tc(int prog_fd, const void *packet, uint32_t size, void *out, uint32_
 
 _ffi = cffi.FFI()
 _ffi.cdef(_DECLARATIONS)
+#: Memory as it comes: room for all that a map may hold is megabytes, of which the kernel fills few.
+_untouched = _ffi.new_allocator(should_clear_after_alloc=False)
 
 
 class MapInfo(NamedTuple):
@@ -249,8 +251,8 @@ def delete(fd: int, key: bytes, name: str) -> None:
 
 def dump(fd: int, info: MapInfo, name: str) -> dict[bytes, bytes]:
     """All entries of a hash map (BPF_MAP_LOOKUP_BATCH)."""
-    keys = _ffi.new("char[]", info.key_size * info.max_entries)
-    values = _ffi.new("char[]", info.value_size * info.max_entries)
+    keys = _untouched("char[]", info.key_size * info.max_entries)
+    values = _untouched("char[]", info.value_size * info.max_entries)
     count = _checked(_lib().lk_dump(fd, keys, values, info.max_entries), f"bpf_map_lookup_batch {name}")
     key_bytes = bytes(_ffi.buffer(keys, count * info.key_size))
     value_bytes = bytes(_ffi.buffer(values, count * info.value_size))

@@ -81,7 +81,7 @@ def main() -> None:
     from exabgp.application.main import main as exabgp_main
 
     for line in sys.stdin:
-        word, _, path = line.strip().partition(" ")
+        word, _, path = line.removesuffix("\n").partition(" ")
         if word == "start":
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(exabgp_main())

@@ -12,76 +12,22 @@ import asyncio
 import contextlib
 import logging
 import os
-import pwd
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import bgpd
 from announcer.model.errors import TargetError
-from bgpd.child import LINE
 from bgpd.refusal import Refusal
-from bgpd.render import environment
 from bgpd.settings import SpeakerSettings
+from bgpd.validation import engine_environment, validate
 
 log = logging.getLogger("lockstep.exabgp")
 
-_VALIDATE_SECONDS = 30.0
 _RELOAD_AGAIN_SECONDS = 1.0
 _TERMINATE_SECONDS = 3.0
 _LOADED = "loaded new configuration successfully"
 _REFUSED = "could not load/reload configuration"
-
-
-def _environment() -> dict[str, str]:
-    package_root = str(Path(bgpd.__file__).resolve().parent.parent)
-    found = environment(os.environ, user=pwd.getpwuid(os.getuid()).pw_name)
-    found["PYTHONPATH"] = os.pathsep.join(part for part in (package_root, found.get("PYTHONPATH", "")) if part)
-    return found
-
-
-async def validate(configuration: Path, prepared: asyncio.subprocess.Process | None = None) -> None:
-    """Have a separate ExaBGP read ``configuration``: a copy of one that is ``prepared``, or one that is started for it.
-
-    Raises TargetError with the line, not the text, if it refuses.
-    """
-    answer = await _asked(prepared, configuration) if prepared is not None else None
-    status, line = answer or await _of_its_own(configuration)
-    if status != 0:
-        where = f" at line {line}" if line else ""
-        raise TargetError("exabgp validate", detail=f"the configuration is refused{where}", retry=False)
-
-
-async def _asked(prepared: asyncio.subprocess.Process, configuration: Path) -> tuple[int, int] | None:
-    """Status and line. None if it does not say."""
-    if prepared.stdin is None or prepared.stdout is None:
-        return None
-    with contextlib.suppress(TimeoutError, ValueError, ConnectionError):
-        async with asyncio.timeout(_VALIDATE_SECONDS):
-            prepared.stdin.write(b"validate %s\n" % bytes(configuration))
-            status, line = (await prepared.stdout.readline()).split()
-            return int(status), int(line)
-    return None
-
-
-async def _of_its_own(configuration: Path) -> tuple[int, int]:
-    """Status and line. Raises TargetError if it takes too long."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "exabgp", "validate", str(configuration),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-        env=_environment(), cwd="/",
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(_VALIDATE_SECONDS):
-            _, errors = await process.communicate()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        raise TargetError("exabgp validate", detail=f"no answer in {_VALIDATE_SECONDS:.0f} s") from None
-    line = LINE.search(errors.decode("utf-8", "replace"))
-    return process.returncode or 0, int(line[1]) if line else 0
 
 
 def _write(path: Path, text: str) -> None:
@@ -152,7 +98,7 @@ class Engine:
             sys.executable, "-m", "bgpd.child", str(os.getpid()), str(self._settings.forwarding_mark),
             "server", str(self._settings.configuration),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=_environment(), cwd="/",
+            env=engine_environment(), cwd="/",
         )  # fmt: skip
 
     async def wait(self) -> int:
@@ -187,8 +133,9 @@ class Engine:
 
     async def terminate(self) -> None:
         """End it in order, or at once if that takes too long. Returns when it has ended."""
-        if self._prepared is not None and self._prepared.stdin is not None:
-            self._prepared.stdin.close()
+        if self._prepared is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._prepared.kill()  # it has nothing to lose
             await self._prepared.wait()
         if self._process is None:
             return

@@ -16,7 +16,7 @@ from announcer.model.bgp import Password, PeerState, Route
 from announcer.model.errors import TargetError
 from announcer.model.observed import OutcomeState
 from announcer.model.steps import Announce, EndOfRib
-from bgpd.engine import validate
+from bgpd.validation import validate
 from tests.bgpd.rig import Rig, eventually, neighbor, states
 
 pytestmark = pytest.mark.root

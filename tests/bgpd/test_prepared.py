@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from announcer.model.errors import TargetError
-from bgpd.engine import Engine, _asked, _of_its_own
+from bgpd.engine import Engine
 from bgpd.render import render
 from bgpd.settings import SpeakerSettings
+from bgpd.validation import _asked, _of_its_own
 from tests.bgpd.rig import neighbor
 
 RELAY = Path(__file__).parents[2] / "bgpd" / "relay.py"
@@ -92,11 +94,31 @@ def test_one_that_was_killed_is_done_without(tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
+def test_one_that_does_not_say_is_ended(tmp_path: Path) -> None:
+    """It is stopped, and its answers end: nobody waits for the deadline."""
+
+    async def ask() -> None:
+        async with prepared(tmp_path) as engine:
+            process = engine._prepared
+            assert process is not None
+            assert process.stdout is not None
+            process.send_signal(signal.SIGSTOP)
+            process.stdout.feed_eof()
+            assert await _asked(process, tmp_path / "new") is None
+            assert process.returncode == -signal.SIGKILL
+            await engine.configure(good(tmp_path))
+            await engine.start()
+            pids = [process.pid, engine.pid]
+            assert len({*pids} - {None}) == 2
+
+    asyncio.run(ask())
+
+
 def test_one_that_is_not_wanted_ends(tmp_path: Path) -> None:
     async def end() -> None:
         async with prepared(tmp_path) as engine:
             process = engine._prepared
         assert process is not None
-        assert process.returncode == 0
+        assert process.returncode == -signal.SIGKILL
 
     asyncio.run(end())

@@ -13,9 +13,9 @@ import pytest
 
 from announcer.model.bgp import Neighbor, Password
 from announcer.model.net import Family
-from bgpd.engine import validate
 from bgpd.problems import neighbor_problems
 from bgpd.render import environment, render
+from bgpd.validation import validate
 
 _READ = """
 import json, sys

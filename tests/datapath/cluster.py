@@ -129,10 +129,10 @@ class Cluster:
     def counters(self) -> list[dict[str, int]]:
         return [datapath.counters() for datapath in self.datapaths]
 
-    def pod_server(self, i: int, kind: socket.SocketKind, port: int) -> socket.socket:
-        """An echo server in a pod that begins its answers with the name of the pod."""
+    def pod_server(self, i: int, kind: socket.SocketKind, port: int, protocol: int = 0) -> socket.socket:
+        """An echo server in a pod that begins its answers with the name of the pod. ``protocol`` as of ``socket``."""
         with entered(self.pods[i]):
-            server = socket.socket(socket.AF_INET, kind)
+            server = socket.socket(socket.AF_INET, kind, protocol)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((f"10.244.{i + 1}.10", port))
         self._cleanup.callback(server.close)
@@ -141,13 +141,16 @@ class Cluster:
             threading.Thread(target=_tcp, args=(server, f"p{i + 1}"), daemon=True).start()
         else:
             threading.Thread(target=_udp, args=(server, f"p{i + 1}"), daemon=True).start()
-        self._cleanup.callback(server.shutdown, socket.SHUT_RDWR) if kind is socket.SOCK_STREAM else None
+        if protocol == socket.IPPROTO_SCTP:
+            server.settimeout(TIMEOUT)  # a socket that listens knows no shutdown there; the thread ends by itself
+        elif kind is socket.SOCK_STREAM:
+            self._cleanup.callback(server.shutdown, socket.SHUT_RDWR)
         return server
 
-    def socket(self, kind: socket.SocketKind) -> socket.socket:
+    def socket(self, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
         """A client's socket."""
         with entered(self.client):
-            made = socket.socket(socket.AF_INET, kind)
+            made = socket.socket(socket.AF_INET, kind, protocol)
         made.settimeout(TIMEOUT)
         self._cleanup.callback(made.close)
         return made

@@ -19,6 +19,7 @@ tests=(tests/datapath/test_fixtures.py)
     tests/datapath/test_sources.py
     tests/datapath/test_traffic.py
     tests/kernels/stacked.py
+    tests/kernels/sctp.py
 )
 # 65,536 packets that say nothing of the kernel; programs that are compiled only to be wrong or refused; a second Python;
 # traffic in every variant: it goes both ways, also with generic XDP, and by a filter where there is no tcx ("native"

@@ -7,7 +7,7 @@ ROUTER ?= bird
 KERNELS ?= 6.1
 export PYTHON
 
-.PHONY: help setup build kube demo test lint format test-unit test-kube test-root test-kernels figures bench bench-kube bench-watch lock clean root-only
+.PHONY: help setup build kube demo test lint format test-unit test-kube test-root test-kernels figures bench bench-scale bench-kube bench-watch lock clean root-only
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,8 +53,11 @@ test-kernels: root-only setup ## more datapath tests in virtual machines (KERNEL
 figures: root-only setup ## the promise in figures, as a table and in figures.json (DOCS=1 writes docs/figures.md)
 	@$(BIN)/python -m tests.figures $(if $(DOCS),--docs)
 
-bench: root-only setup ## what a packet costs, and a route, as a table and in bench.json
+bench: root-only setup ## what a packet costs, a route, and an idle agent, as a table and in bench.json (6 to 8 minutes)
 	@$(BIN)/python -m tests.bench
+
+bench-scale: root-only setup ## how costs grow with size: charts and data in docs/performance (about 5 minutes)
+	@$(BIN)/python -m tests.bench.scale
 
 bench-kube: setup kube ## 10,000 Services with 100,000 endpoints in a real API server: first sync, memory, latency
 	@$(BIN)/python -m tests.kube.bench

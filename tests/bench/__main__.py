@@ -6,14 +6,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import forwarding, packets, routes, tables
+from tests.bench import agent, forwarding, packets, routes, tables
 from tests.bench.report import publish
 
 
 def main() -> int:
     """Run all benchmarks; the exit code says only whether they ran."""
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder:
-        parts = (routes.bench, packets.bench, forwarding.bench)
+        parts = (routes.bench, packets.bench, forwarding.bench, agent.bench)
         rows = [row for part in parts for row in part(Path(folder))]
         rows += tables.bench()
     publish(rows, Path("bench.json"), "R: the reference forwarder in the same round")

@@ -21,7 +21,9 @@ from datapath import abi, shim
 from datapath.hand import Datapath
 from datapath.limits import Limits
 from datapath.settle import INGRESS
-from tests.bench.report import Row, row
+from tests.bench import replies
+from tests.bench.report import Row, figure, row
+from tests.bench.testrun import Run
 from tests.bench.under_test import FRAME, Forwarders
 from tests.datapath.netns import Names, entered, sweep
 from tests.datapath.node import NODE, NODE6, REMOTE_NODE, REMOTE_NODE6, Node, done, eventually
@@ -98,9 +100,13 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     at_most: float | None = None
     verdict: int
     mode: Mode = Mode.DSR
+    #: What a backend answers by SNAT, to a port of the node: see ``replies``.
+    replies: bool = False
 
     def frame(self, to: bytes) -> bytes:
         """The first packet; ``to`` is the device's address."""
+        if self.replies:
+            return replies.frame(self.family, to)
         network = IP if self.family.version == 4 else IPv6
         head = Ether(src="02:00:00:00:00:99", dst=to.hex(":"))
         packet = (
@@ -155,6 +161,12 @@ def _of_family(family: Addresses, services: int) -> list[Case]:
     return dsr + moved + geneve + snat + others + local
 
 
+def spread_case(family: Addresses, *, flows: int, services: int) -> Case:
+    """Established flows by DSR over so many services."""
+    over = services if services > 1 else 0
+    return Case(name="dsr", family=family, to=family.vip, flows=flows, services=over, verdict=_TX)
+
+
 def establish(datapath: Datapath) -> None:
     """Let the backends have answered every SNAT flow that there is, and the clients have heard it."""
     maps = datapath._loaded.maps
@@ -168,11 +180,10 @@ def establish(datapath: Datapath) -> None:
 def measure(case: Case, ours: int, forwarders: Forwarders, to: bytes, datapath: Datapath) -> Row:
     """Times a case. Raises ``AssertionError`` if a packet did not end as it should."""
     frame = case.frame(to)
-    forwarded = msgspec.structs.replace(case, to=case.family.vip, port=PORT).frame(to)
+    forwarded = msgspec.structs.replace(case, to=case.family.vip, port=PORT, replies=False).frame(to)
     samples, references = [], []
     for number in range(-1, ROUNDS):  # the first warms the caches and is not counted
-        empty = forwarders.run(forwarders.nothing, frame, flows=case.flows, services=case.services, repeat=REPEAT)
-        mine = forwarders.run(ours, frame, flows=case.flows, services=case.services, repeat=REPEAT)
+        empty, mine = (_run(case, prog, forwarders, frame) for prog in (forwarders.nothing, ours))
         plain = forwarders.run(forwarders.nothing, forwarded, flows=case.flows, services=0, repeat=REPEAT)
         other = forwarders.run(forwarders.reference, forwarded, flows=case.flows, services=0, repeat=REPEAT)
         _check(case, mine.verdict, mine.frame)
@@ -185,6 +196,21 @@ def measure(case: Case, ours: int, forwarders: Forwarders, to: bytes, datapath: 
     return row(case.name, samples, "ns net of empty", reference=references, at_most=case.at_most)
 
 
+def _run(case: Case, prog: int, forwarders: Forwarders, frame: bytes) -> Run:
+    return forwarders.run(prog, frame, flows=case.flows, services=case.services, repeat=REPEAT, replies=case.replies)
+
+
+def measure_replies(ours: int, forwarders: Forwarders, to: bytes, datapath: Datapath, device: int) -> list[Row]:
+    """Times the answers of remote backends that were reached by SNAT. ``device``: by which everything comes in."""
+    rows = []
+    for family in FAMILIES:
+        name = f"snat-reply/ipv{family.version}/established/{replies.FLOWS}-flows"
+        case = Case(name=name, family=family, to=family.node, flows=replies.FLOWS, verdict=_TX, replies=True)
+        with replies.known(datapath, family, SNAT_PORT, device):
+            rows.append(measure(case, ours, forwarders, to, datapath))
+    return rows
+
+
 def _check(case: Case, verdict: int, frame: bytes) -> None:
     """A benchmark of wrong packets is worth nothing: the last one has to be what it should be."""
     assert verdict == case.verdict, f"{case.name}: verdict {verdict} instead of {case.verdict}"
@@ -192,6 +218,9 @@ def _check(case: Case, verdict: int, frame: bytes) -> None:
         return
     last = (REPEAT - 1) & (case.flows - 1)
     outer = Ether(frame).payload
+    if case.replies:
+        replies.check(case.family, last, SNAT_PORT, outer)
+        return
     inner = outer.payload
     if case.mode is Mode.SNAT:
         assert ip_address(outer.dst) in _remote(case), f"{case.name}: to {outer.dst}"
@@ -236,8 +265,7 @@ def program(datapath: Datapath, services: Sequence[int]) -> None:
     """Remote backends behind the services of these numbers; behind other ports of the first ones, what is local,
     what is reached by SNAT or Geneve, and what has just been exchanged, so that every flow's slot is in transition."""
     for family in FAMILIES:
-        for number in services:
-            _program(datapath, family.vip + number, PORT, family.remote)
+        program_services(datapath, family, services)
         if 0 in services:
             _program(datapath, family.vip, LOCAL_PORT, family.local)
             before, after = family.remote[:5], family.remote[5:]
@@ -246,6 +274,12 @@ def program(datapath: Datapath, services: Sequence[int]) -> None:
             _program(datapath, family.vip, GENEVE_PORT, behind, mode=Mode.GENEVE)
             _program(datapath, family.vip, MOVED_PORT, before)
             _program(datapath, family.vip, MOVED_PORT, after, terminating=before)
+
+
+def program_services(datapath: Datapath, family: Addresses, services: Sequence[int]) -> None:
+    """The remote backends of a family behind its services of these numbers."""
+    for number in services:
+        _program(datapath, family.vip + number, PORT, family.remote)
 
 
 def _program(
@@ -260,9 +294,9 @@ def _program(
     done(datapath.apply(ProgramFrontend(lane=str(vip), frontend=frontend)))
 
 
-def teach(forwarders: Forwarders, datapath: Datapath) -> None:
+def teach(forwarders: Forwarders, datapath: Datapath, families: Sequence[Addresses] = FAMILIES) -> None:
     """Let the reference forward the first service of each family, when ours can be proven to."""
-    for family in FAMILIES:
+    for family in families:
         first = Frontend(key=FrontendKey(family.vip, Protocol.TCP, PORT), backends=family.remote)
         forwarders.teach_reference(first.key, family.node, family.remote[0].address)
         prove = Verify(lane="bench", vip=family.vip, frontends=(first,))
@@ -284,5 +318,16 @@ def bench(folder: Path, services: Sequence[int] = (1, 1_000, 10_000)) -> list[Ro
             there = count
             ours = shim.get(node.bpffs / "progs" / INGRESS)
             assert ours is not None
-            rows += [measure(case, ours, forwarders, node.link().address, datapath) for case in cases(count)]
-    return rows
+            link = node.link()
+            rows += [measure(case, ours, forwarders, link.address, datapath) for case in cases(count)]
+            if count == services[0]:
+                rows += measure_replies(ours, forwarders, link.address, datapath, link.ifindex)
+    return rows + against_one(rows, services[-1])
+
+
+def against_one(rows: Sequence[Row], services: int) -> list[Row]:
+    """How many times what it costs with one service a packet costs with so many, both in units of the reference."""
+    suffix = f"/{services}-services"
+    alone = {row.name: row.ratio["reference"] for row in rows if row.name.startswith("dsr/")}
+    pairs = [(name, alone[name + suffix] / ratio) for name, ratio in alone.items() if name + suffix in alone]
+    return [figure(f"{name}{suffix}-against-1", [times], "times", at_most=1.2, digits=2) for name, times in pairs]

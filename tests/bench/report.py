@@ -97,15 +97,16 @@ def figure(
     n: int | None = None,
     at_most: float | None = None,
     at_least: float | None = None,
+    digits: int = 1,
 ) -> Row:
     """The median of ``samples`` as it is. ``n``: how many measurements are behind them, if not one behind each."""
-    value = round(median(samples), 1)
+    value = round(median(samples), digits)
     met = [value <= at_most] if at_most is not None else [value >= at_least] if at_least is not None else [None]
     return Row(
         name=name,
         value=value,
         unit=unit,
-        spread=(round(min(samples), 1), round(max(samples), 1)),
+        spread=(round(min(samples), digits), round(max(samples), digits)),
         n=len(samples) if n is None else n,
         target=f"<= {at_most:g}" if at_most is not None else f">= {at_least:g}" if at_least is not None else None,
         ok=met[0],

@@ -7,7 +7,8 @@
 
 /*
  * `flows` is a power of two. Flow i has the low 16 bits of i in its source port and the others in its source address, and
- * goes to service i modulo `services`, which is in the last 16 bits of the destination address.
+ * goes to service i modulo `services`, which is in the last 16 bits of the destination address. Places are offsets, and may
+ * be others.
  */
 struct scene {
 	__u64 frame[FRAME / 8];
@@ -17,7 +18,7 @@ struct scene {
 	__u16 port_at;
 	__u16 source_at;      /* offset of the last 2 bytes of the address */
 	__u16 destination_at; /* likewise */
-	__u16 pad;
+	__u16 first; /* added to the flow's number where it becomes a port */
 };
 
 struct {
@@ -65,7 +66,7 @@ static __always_inline int next_packet(struct xdp_md *ctx)
 	for (int i = 0; i < FRAME / 8; i++)
 		words[i] = scene->frame[i];
 	flow = scene->next++ & (scene->flows - 1);
-	put(ctx, scene->port_at, flow);
+	put(ctx, scene->port_at, flow + scene->first);
 	put(ctx, scene->source_at, flow >> 16);
 	if (scene->services)
 		put(ctx, scene->destination_at, bpf_htons(flow % scene->services));

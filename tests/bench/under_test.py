@@ -15,7 +15,7 @@ from tests.bench.testrun import Run, run
 
 FRAME = 80
 #: ``struct scene`` of scene.h.
-_SCENE = struct.Struct(f"={FRAME}sIIIHHHxx")
+_SCENE = struct.Struct(f"={FRAME}sIIIHHHH")
 _ZERO = bytes(4)
 #: Offsets of the source port and of the last two bytes of source and destination address.
 _PLACES = {4: (14 + 20, 14 + 12 + 2, 14 + 16 + 2), 6: (14 + 40, 14 + 8 + 14, 14 + 24 + 14)}
@@ -38,13 +38,17 @@ class Scenes:
     def __init__(self, loaded: Any) -> None:
         self._map = shim.map_fd(loaded, "scenes")
 
-    def put(self, frame: bytes, *, flows: int, services: int) -> None:
+    def put(self, frame: bytes, *, flows: int, services: int, replies: bool = False) -> None:
         """From now on packets like ``frame``, of ``flows`` flows (a power of two), beginning with the first.
 
-        ``services``: they are spread over so many destination addresses; 0 leaves the frame's own.
+        ``services``: they are spread over so many destination addresses; 0 leaves the frame's own. ``replies``: flows
+        differ in the destination port, which is 1 more than the flow's number, and in nothing else.
         """
         assert len(frame) == FRAME, f"{len(frame)} bytes"
-        scene = _SCENE.pack(frame, flows, services, 0, *_PLACES[frame[14] >> 4])
+        port_at, source_at, destination_at = _PLACES[frame[14] >> 4]
+        if replies:
+            port_at, source_at = port_at + 2, FRAME - 2  # the end of what is carried
+        scene = _SCENE.pack(frame, flows, services, 0, port_at, source_at, destination_at, int(replies))
         shim.update(self._map, _ZERO, scene, "scenes")
 
 
@@ -75,11 +79,11 @@ class Forwarders:
         key = frontend.vip.packed.ljust(16, b"\0") + frontend.port.to_bytes(2, "big") + bytes([6, 0, 0, 0, 0, 0])
         shim.update(self._services, key, value, "services")
 
-    def run(self, prog: int, frame: bytes, *, flows: int, services: int, repeat: int) -> Run:
+    def run(self, prog: int, frame: bytes, *, flows: int, services: int, repeat: int, replies: bool = False) -> Run:
         """``repeat`` packets of ``flows`` flows (a power of two) through the program. Raises ``OSError``.
 
-        ``services``: the flows are spread over so many destination addresses; 0 leaves the frame's own.
+        ``services``, ``replies``: see :meth:`Scenes.put`.
         """
-        self._scenes.put(frame, flows=flows, services=services)
+        self._scenes.put(frame, flows=flows, services=services, replies=replies)
         shim.update(self._slot, _ZERO, struct.pack("=I", prog), "under_test")
         return run(self._restore, self._ifindex, frame, repeat)

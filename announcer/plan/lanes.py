@@ -40,6 +40,8 @@ def into_service(view: View, vip: IPAddress) -> list[AnyStep]:
 
 def _outdated(view: View, vip: IPAddress) -> list[PeerRoute]:
     """Routes of an earlier configuration whose successors have been sent: make before break."""
+    if not view.strays:
+        return []
     return [route for route in view.covering(vip) if view.wish(route) is None and _may_go(view, route)]
 
 
@@ -173,10 +175,7 @@ def pod_cidr_lanes(view: View) -> list[AnyStep]:
 
 def stray_route_lanes(view: View) -> list[AnyStep]:
     """Withdraw whatever a neighbor holds that nothing wants and no VIP's lane has withdrawn already."""
+    if not view.strays or not view.observed.bgp.reachable:
+        return []
     covered = {route for vip in {*view.wanted, *view.present, *view.desired.vips} for route in view.covering(vip)}
-    return [
-        Withdraw(lane=str(nlri), peer=name, nlri=nlri)
-        for name, peer in sorted(view.peers().items())
-        for nlri, entry in peer.rib.items()
-        if not entry.withdrawing and view.wish((name, nlri)) is None and (name, nlri) not in covered
-    ]
+    return [Withdraw(lane=str(nlri), peer=name, nlri=nlri) for name, nlri in view.strays if (name, nlri) not in covered]

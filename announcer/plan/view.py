@@ -24,7 +24,8 @@ class View:
     ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel. ``wished``: the routes of each
     VIP that some peer should hold. ``aggregates``: what is wished for some peer and may cover addresses that are no
     VIP. ``unreplaced``: what a peer holds or may, nothing wishes for any more, and brings packets for a VIP of which
-    that peer has not been sent everything yet that it should have.
+    that peer has not been sent everything yet that it should have. ``strays``: what a peer holds or may, and nothing
+    wishes for; nearly always nothing, and then no VIP's lane has to look for any.
     """
 
     desired: Desired
@@ -38,6 +39,7 @@ class View:
     renewals: frozenset[IPAddress]
     aggregates: frozenset[IPNetwork]
     unreplaced: frozenset[PeerRoute]
+    strays: tuple[PeerRoute, ...]
 
     @staticmethod
     def of(desired: Desired, observed: Observed, now: float, settings: PlanSettings) -> View:
@@ -55,6 +57,7 @@ class View:
             renewals=_renewals(observed, now, settings),
             aggregates=_aggregates(desired),
             unreplaced=frozenset(_unreplaced(desired, observed)),
+            strays=tuple(_strays(desired, observed)),
         )
 
     def peers(self) -> dict[str, PeerObserved]:
@@ -139,6 +142,12 @@ def _renewals(observed: Observed, now: float, settings: PlanSettings) -> frozens
     if len(due) > settings.renewals:
         due = sorted(due, key=lambda item: item[0])[: settings.renewals]
     return frozenset(vip for _, vip in due)
+
+
+def _strays(desired: Desired, observed: Observed) -> Iterator[PeerRoute]:
+    for name, peer in sorted(observed.bgp.peers.items()):
+        wishes = desired.rib.get(name, {})
+        yield from ((name, nlri) for nlri, entry in peer.rib.items() if not entry.withdrawing and nlri not in wishes)
 
 
 def _aggregates(desired: Desired) -> frozenset[IPNetwork]:

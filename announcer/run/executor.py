@@ -42,6 +42,9 @@ class Executor:
         self._report = report
         self._ended: set[str] = set()
         self._batch: list[AnyStep] = []
+        # What is asked of the batch before each step; with thousands of routes in it nobody may have to go over them.
+        self._lanes: set[str] = set()
+        self._withdraws = False
 
     async def carry_out(self, steps: Sequence[AnyStep]) -> None:
         """Do all steps whose lanes stay open."""
@@ -49,7 +52,7 @@ class Executor:
             if step.lane in self._ended:
                 continue
             if isinstance(step, _FOR_SPEAKER):
-                self._batch.append(step)
+                self._collect(step)
                 if isinstance(step, ConfigureNeighbors):
                     await self._flush()
             elif isinstance(step, _WAITS):
@@ -63,12 +66,17 @@ class Executor:
                 await asyncio.sleep(0)
         await self._flush()
 
+    def _collect(self, step: AnyStep) -> None:
+        self._batch.append(step)
+        self._lanes.add(step.lane)
+        self._withdraws |= isinstance(step, Withdraw)
+
     def _must_flush_before(self, step: AnyStep) -> bool:
-        return any(isinstance(given, Withdraw) or given.lane == step.lane for given in self._batch)
+        return self._withdraws or step.lane in self._lanes
 
     async def _flush(self) -> None:
         """Hand over what was collected. Their lanes were open when they were taken in; a wait may have ended some."""
-        batch, self._batch = self._batch, []
+        batch, self._batch, self._lanes, self._withdraws = self._batch, [], set(), False
         if batch:
             for outcome in await self._bgp.apply(batch):
                 self._finish(outcome)

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 . scripts/lib.sh
 . scripts/packages.sh
 
-readonly cache=${XDG_CACHE_HOME:-$HOME/.cache}/lockstep/kernels limit=900
+readonly cache=${XDG_CACHE_HOME:-$HOME/.cache}/lockstep/kernels limit=1800
 readonly here=$PWD/tests/kernels
 
 check_packages() {

@@ -115,6 +115,12 @@ def _vips(sight: Sight) -> Iterator[Metric]:
         if vip in present:
             age.add_metric([str(vip)], max(0.0, sight.now - (proof.at if proof.ok else proof.since)))
     yield age
+    wanted = {vip for vip, decision in sight.desired.vips.items() if decision.reason is None}
+    yield GaugeMetricFamily(
+        "lockstep_vips_unproven",
+        "VIPs that this node may announce and whose last proof failed",
+        value=float(sum(vip in wanted and not proof.ok for vip, proof in sight.observed.proofs.items())),
+    )
     flaps = GaugeMetricFamily(
         "lockstep_vip_flaps", "How often a VIP was withdrawn lately because its proof failed", labels=["vip"]
     )

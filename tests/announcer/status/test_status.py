@@ -187,6 +187,7 @@ def test_metrics_of_a_working_node() -> None:
     assert found["lockstep_bgp_announced_prefixes{peer=10.0.0.1}"] == 1
     assert found["lockstep_bgp_pending_prefixes{peer=10.0.0.1}"] == 0
     assert found["lockstep_vip_proof_age_seconds{vip=203.0.113.1}"] == 0
+    assert found["lockstep_vips_unproven{}"] == 0
     assert found["lockstep_config_loaded{}"] == 1
     assert found["lockstep_consistency_violations{}"] == 0
 
@@ -196,6 +197,11 @@ def test_metrics_tell_trouble() -> None:
     found = _samples(sight(working(), down))
     assert found["lockstep_bgp_session_up{peer=10.0.0.1}"] == 0
     assert found["lockstep_bgp_announced_prefixes{peer=10.0.0.1}"] == 0, "a session that is down announces nothing"
+    failed = {vip: msgspec.structs.replace(proof, ok=False) for vip, proof in ALL_WELL.proofs.items()}
+    unproven = msgspec.structs.replace(ALL_WELL, proofs=failed)
+    assert _samples(sight(working(), unproven))["lockstep_vips_unproven{}"] == 1
+    nobody = snapshot(node(), service(), endpoints("web", "10.244.1.10", ready=False))
+    assert _samples(sight(nobody, unproven))["lockstep_vips_unproven{}"] == 0, "it is not announced for another reason"
     stale = msgspec.structs.replace(working().config, state=ConfigState.STALE)
     found = _samples(sight(msgspec.structs.replace(working(), config=stale), observed(rib=announced())))
     assert found["lockstep_config_stale{}"] == 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 640, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 28, 40, 48
 _COLOURS = ("#1b6ca8", "#c8553d", "#3a7d44", "#7a4e9e")
 #: Of the axis upwards.
 _STEPS = (1, 2, 2.5, 5, 10)

@@ -58,6 +58,7 @@ class SpeakerClient:
         self._writer: asyncio.StreamWriter | None = None
         self._configured: dict[str, Neighbor] = {}  # over the present connection
         self._task: asyncio.Task[None] | None = None
+        self._pid: int | None = None
         self._missed = 0
 
     @property
@@ -71,11 +72,7 @@ class SpeakerClient:
 
         None without a connection, or if he lives in another PID namespace.
         """
-        if self._writer is None:
-            return None
-        other: socket.socket = self._writer.get_extra_info("socket")
-        pid, _, _ = _CREDENTIALS.unpack(other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        return pid or None
+        return self._pid if self._writer is not None else None
 
     async def start(self) -> None:
         """Begin to connect, in the background. The other calls do it as well."""
@@ -185,6 +182,7 @@ class SpeakerClient:
                     reader, self._writer = await asyncio.open_unix_connection(
                         self._socket, limit=messages.MAX_LINE_BYTES
                     )
+                    self._pid = _listener(self._writer)
                 except OSError:
                     self._tried.set()
                     raise
@@ -208,3 +206,10 @@ class SpeakerClient:
         self._missed = 0
         self._give_up(ConnectionError("the connection ended"))
         self.changed.set()
+
+
+def _listener(writer: asyncio.StreamWriter) -> int | None:
+    """Asked for once: a connection that ends has no socket for a moment before anybody learns of it."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    pid, _, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid or None

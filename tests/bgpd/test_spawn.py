@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,3 +166,28 @@ def test_a_client_finds_a_speaker_that_comes_later(state_dir: Path) -> None:
         await client.close()
 
     asyncio.run(ask())
+
+
+def test_the_process_can_be_asked_for_while_the_connection_ends(tmp_path: Path) -> None:
+    """At each turn of the loop: for one of them the socket is closed, and the client does not know it yet."""
+
+    async def ask() -> list[int | None]:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(tmp_path / "speaker.sock"))
+            listener.listen()
+            listener.setblocking(False)
+            client = SpeakerClient(tmp_path / "speaker.sock")
+            asked = asyncio.create_task(client.hello())
+            speaker, _ = await asyncio.get_running_loop().sock_accept(listener)
+        async with asyncio.timeout(30):
+            await asyncio.to_thread(select.select, [speaker], [], [], 30)
+            speaker.close()  # as if killed: what was asked was not read, so the other end sees a reset
+            seen = [client.speaker_pid]
+            while seen[-1] is not None:
+                await asyncio.sleep(0)
+                seen.append(client.speaker_pid)
+        await asyncio.gather(asked, return_exceptions=True)
+        await client.close()
+        return seen
+
+    assert set(asyncio.run(ask())) == {os.getpid(), None}

@@ -16,10 +16,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bgpd
 from announcer.model.errors import TargetError
 from bgpd.client import SpeakerClient
 from bgpd.liveness import read_process
+from bgpd.paths import python_path
 from bgpd.settings import SpeakerSettings
 
 log = logging.getLogger(__name__)
@@ -119,15 +119,13 @@ async def _rouse(client: SpeakerClient, patience: float) -> int | None:
 
 def _start(settings: SpeakerSettings) -> None:
     """Start it as nobody's child: ``setsid --fork`` returns at once, so that the starter has nothing to wait for."""
-    root = str(Path(bgpd.__file__).resolve().parent.parent)
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = os.open(settings.state_dir / "speaker.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         subprocess.run(
             ["setsid", "--fork", sys.executable, "-m", "bgpd", "--state-dir", str(settings.state_dir)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", env=os.environ | {"PYTHONPATH": path},
-            check=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", check=True,
+            env=os.environ | {"PYTHONPATH": python_path(os.environ)},
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError) as error:
         raise TargetError("start the speaker", detail=str(error)) from error

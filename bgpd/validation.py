@@ -9,9 +9,9 @@ import pwd
 import sys
 from pathlib import Path
 
-import bgpd
 from announcer.model.errors import TargetError
 from bgpd.child import LINE
+from bgpd.paths import python_path
 from bgpd.render import environment
 
 _VALIDATE_SECONDS = 30.0
@@ -19,9 +19,8 @@ _VALIDATE_SECONDS = 30.0
 
 def engine_environment() -> dict[str, str]:
     """Of every ExaBGP process."""
-    package_root = str(Path(bgpd.__file__).resolve().parent.parent)
     found = environment(os.environ, user=pwd.getpwuid(os.getuid()).pw_name)
-    found["PYTHONPATH"] = os.pathsep.join(part for part in (package_root, found.get("PYTHONPATH", "")) if part)
+    found["PYTHONPATH"] = python_path(found)
     return found
 
 

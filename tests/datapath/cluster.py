@@ -196,6 +196,24 @@ def _udp(server: socket.socket, name: str) -> None:
             server.sendto(bytes(size) or f"{name} {peer[0]} ".encode() + data, peer)
 
 
+@contextlib.contextmanager
+def running(made: Cluster) -> Iterator[Cluster]:
+    """It is started here, and closed at the end however far it came."""
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+def assert_served(client: socket.socket, to: tuple[str, int], greeting: str) -> None:
+    """A pod answers at ``to``, greets with these words, and a mebibyte comes back as it went."""
+    client.connect(to)
+    stream = client.makefile("rwb")
+    assert stream.readline() == f"{greeting}\n".encode()
+    assert_echoed(client, stream)
+
+
 def assert_echoed(client: socket.socket, stream: BufferedIOBase) -> None:
     """A mebibyte comes back as it went. ``stream`` reads from ``client``."""
     blob = bytes(range(256)) * 4096

@@ -13,7 +13,7 @@ import pytest
 from announcer.model.errors import TargetError
 from announcer.model.lb import Hook
 from datapath import shim
-from tests.datapath.cluster import Cluster
+from tests.datapath.cluster import Cluster, running
 from tests.datapath.netns import Names, entered, sweep
 from tests.datapath.node import Node, observe
 
@@ -65,15 +65,11 @@ def cluster(
     hook, tcx = ATTACHED[request.param]
     if hook is Hook.XDP_GENERIC:
         monkeypatch.setattr(shim, "attach_xdp", _without_native(shim.attach_xdp))
-    made = Cluster(names, tcx)
-    try:
-        made.start()
+    with running(Cluster(names, tcx)) as made:
         for i in range(2):
             with made.at(i):
                 assert observe(made.datapaths[i]).devices["eth0"].hook is hook
         yield made
-    finally:
-        made.close()
 
 
 def _without_native(real: object) -> object:

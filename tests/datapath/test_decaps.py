@@ -13,7 +13,7 @@ from announcer.model.net import Protocol
 from datapath import probe
 from datapath.abi import PacketReason
 from datapath.hand import Datapath
-from tests.datapath.cluster import LIMITS, Cluster, pod
+from tests.datapath.cluster import LIMITS, Cluster, pod, running
 from tests.datapath.frames import frame, ipip, tcp
 from tests.datapath.netns import Names
 from tests.datapath.node import (
@@ -205,12 +205,8 @@ def test_an_entry_of_nobody_that_somebody_wrote_is_no_trouble(clocked: Clocked) 
 
 @pytest.fixture(params=[0.0, 600.0], ids=["at once", "lingering"])
 def cluster(request: pytest.FixtureRequest, names: Names, built: None) -> Iterator[tuple[Cluster, bool]]:
-    made = Cluster(names, limits=msgspec.structs.replace(LIMITS, linger=request.param))
-    try:
-        made.start()
+    with running(Cluster(names, limits=msgspec.structs.replace(LIMITS, linger=request.param))) as made:
         yield made, request.param > 0
-    finally:
-        made.close()
 
 
 def test_no_datagram_is_lost_while_nodes_learn_of_a_change(cluster: tuple[Cluster, bool]) -> None:

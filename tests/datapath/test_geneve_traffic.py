@@ -8,7 +8,7 @@ import pytest
 
 from announcer.model.lb import Frontend, Mode
 from announcer.model.net import Protocol
-from tests.datapath.cluster import Cluster, assert_echoed, pod
+from tests.datapath.cluster import Cluster, assert_echoed, assert_served, pod
 from tests.datapath.netns import ip, run
 from tests.datapath.node import CLIENT, VIP, frontend
 
@@ -45,10 +45,7 @@ def test_a_large_transfer_both_ways(overlay: Cluster) -> None:
     overlay.pod_server(1, socket.SOCK_STREAM, TCP_PORT)
     overlay.serve(tcp(1))
     with overlay.socket(socket.SOCK_STREAM) as client:
-        client.connect((str(VIP), 80))
-        stream = client.makefile("rwb")
-        assert stream.readline() == f"p2 {CLIENT}\n".encode()
-        assert_echoed(client, stream)
+        assert_served(client, (str(VIP), 80), f"p2 {CLIENT}")
     first, second = overlay.counters()
     assert first["geneve_tx"] > 0
     assert second["decapsulated"] == first["geneve_tx"]
@@ -93,10 +90,7 @@ def test_a_client_is_told_what_would_fit(overlay: Cluster) -> None:
     overlay.pod_server(1, socket.SOCK_STREAM, TCP_PORT)
     overlay.serve(tcp(1))
     with overlay.socket(socket.SOCK_STREAM) as client:
-        client.connect((str(VIP), 80))
-        stream = client.makefile("rwb")
-        stream.readline()
-        assert_echoed(client, stream)
+        assert_served(client, (str(VIP), 80), f"p2 {CLIENT}")
     assert overlay.counters()[0]["mtu_answer"] > 0
     assert f"mtu {1500 - HEADERS}" in run("ip", "route", "get", str(VIP), netns=overlay.client)
 

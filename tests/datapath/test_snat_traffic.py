@@ -9,7 +9,7 @@ import pytest
 
 from announcer.model.lb import Frontend, LbMode, Mode
 from announcer.model.net import Protocol
-from tests.datapath.cluster import Cluster, assert_echoed, pod
+from tests.datapath.cluster import Cluster, assert_served, pod
 from tests.datapath.netns import ip, run
 from tests.datapath.node import CLIENT, NODE, VIP, frontend
 
@@ -47,10 +47,7 @@ def test_a_large_transfer_both_ways(cluster: Cluster) -> None:
     cluster.pod_server(1, socket.SOCK_STREAM, TCP_PORT)
     cluster.serve(tcp(1))
     with cluster.socket(socket.SOCK_STREAM) as client:
-        client.connect((str(VIP), 80))
-        stream = client.makefile("rwb")
-        assert stream.readline() == f"p2 {NODE}\n".encode()
-        assert_echoed(client, stream)
+        assert_served(client, (str(VIP), 80), f"p2 {NODE}")
     first, second = cluster.counters()
     assert first["snat_tx"] > 0
     assert first["snat_reply_tx"] > 0

@@ -22,7 +22,7 @@ from datapath.maps import HashMap
 from datapath.sources import Ranges
 from datapath.trace import TraceRequest
 from tests.announcer.build import service
-from tests.datapath.cluster import Cluster, pod
+from tests.datapath.cluster import Cluster, pod, running
 from tests.datapath.netns import Names
 from tests.datapath.node import (
     CLIENT,
@@ -316,12 +316,8 @@ def test_trace_says_who_is_let_in(node: Node) -> None:
 
 @pytest.fixture
 def cluster(names: Names, built: None) -> Iterator[Cluster]:
-    made = Cluster(names)
-    try:
-        made.start()
+    with running(Cluster(names)) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.mark.root

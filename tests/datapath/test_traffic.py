@@ -9,7 +9,7 @@ import pytest
 
 from announcer.model.lb import Frontend
 from announcer.model.net import Protocol
-from tests.datapath.cluster import Cluster, assert_echoed, pod
+from tests.datapath.cluster import Cluster, assert_served, pod
 from tests.datapath.netns import run
 from tests.datapath.node import CLIENT, VIP, eventually, frontend
 
@@ -44,10 +44,7 @@ def test_tcp_both_ways(cluster: Cluster, where: int) -> None:
     cluster.pod_server(where, socket.SOCK_STREAM, TCP_PORT)
     cluster.serve(tcp(where))
     with cluster.socket(socket.SOCK_STREAM) as client:
-        client.connect((str(VIP), 80))
-        stream = client.makefile("rwb")
-        assert stream.readline() == f"p{where + 1} {CLIENT}\n".encode()
-        assert_echoed(client, stream)
+        assert_served(client, (str(VIP), 80), f"p{where + 1} {CLIENT}")
     first, second = cluster.counters()
     assert (first["local"] > 0, first["remote_tx"] > 0, second["decapsulated"] > 0) == (
         where == 0,

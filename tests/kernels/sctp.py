@@ -12,7 +12,7 @@ import pytest
 
 from announcer.model.lb import Mode
 from announcer.model.net import Protocol
-from tests.datapath.cluster import Cluster, assert_echoed, pod
+from tests.datapath.cluster import Cluster, assert_served, pod, running
 from tests.datapath.netns import Names, run
 from tests.datapath.node import CLIENT, NODE, VIP, frontend
 
@@ -23,12 +23,8 @@ PORT, POD_PORT = 2905, 9000
 
 @pytest.fixture
 def cluster(names: Names, built: None) -> Iterator[Cluster]:
-    made = Cluster(names)
-    try:
-        made.start()
+    with running(Cluster(names)) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.mark.parametrize("checksums", ["of the pod", "left to the device"])
@@ -47,9 +43,6 @@ def test_an_association_both_ways(cluster: Cluster, where: int, mode: Mode, seen
     cluster.serve(frontend(pod(where, POD_PORT), port=PORT, protocol=Protocol.SCTP, mode=mode))
     with cluster.socket(socket.SOCK_STREAM, socket.IPPROTO_SCTP) as client:
         client.bind((str(CLIENT), 0))
-        client.connect((str(VIP), PORT))
-        stream = client.makefile("rwb")
-        assert stream.readline() == f"p{where + 1} {seen}\n".encode()
-        assert_echoed(client, stream)
+        assert_served(client, (str(VIP), PORT), f"p{where + 1} {seen}")
     verdict = "local" if where == 0 else "remote_tx" if mode is Mode.DSR else "snat_tx"
     assert cluster.counters()[0][verdict] > 10

@@ -16,7 +16,7 @@ from announcer.model.net import Protocol
 from datapath.devices import Detector
 from datapath.notices import Notices
 from datapath.rtnl import Rtnl
-from tests.datapath.cluster import Cluster, pod
+from tests.datapath.cluster import Cluster, pod, running
 from tests.datapath.netns import Names, ip, run
 from tests.datapath.node import CLIENT, VIP, eventually, frontend, observe
 
@@ -120,12 +120,8 @@ def bonded(mode: str) -> type[Bonded]:
 
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, names: Names, built: None) -> Iterator[Cluster]:
-    made: Cluster = request.param(names)
-    try:
-        made.start()
+    with running(request.param(names)) as made:
         yield made
-    finally:
-        made.close()
 
 
 def devices(cluster: Cluster) -> dict[str, DeviceObserved]:

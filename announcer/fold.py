@@ -7,11 +7,13 @@ told everything once.
 
 from __future__ import annotations
 
-from typing import TypeVar
+import ipaddress
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
-from announcer.model.lb import Proof
+from announcer.model.lb import Frontend, FrontendKey, Proof
 from announcer.model.net import IPAddress
 from announcer.model.observed import BgpObserved, Damping, DatapathObserved, Observed, Outcome, OutcomeState
 from announcer.model.steps import Announce, Drain, EndOfRib, ProgramFrontend, Shed, Verify, Withdraw
@@ -27,7 +29,7 @@ Event = DatapathObserved | BgpObserved | Outcome
 def fold(observed: Observed, event: Event, now: float) -> Observed:
     """``observed`` with ``event``, seen at ``now`` (CLOCK_MONOTONIC seconds), taken in.
 
-    Pure; the same events in the same order give the same value.
+    Pure; the same events in the same order give the same value. What stays as it was stays the same object.
     """
     match event:
         case DatapathObserved():
@@ -35,7 +37,51 @@ def fold(observed: Observed, event: Event, now: float) -> Observed:
         case BgpObserved():
             return msgspec.structs.replace(observed, bgp=event)
         case Outcome():
-            return _fold_outcome(observed, event, now)
+            return fold_outcomes(observed, (event,), now)
+
+
+def fold_outcomes(observed: Observed, outcomes: Iterable[Outcome], now: float) -> Observed:
+    """``observed`` with all of these taken in, one after the other; each table is copied at most once."""
+    tables = _Tables(observed)
+    for outcome in outcomes:
+        _fold_outcome(tables, outcome, now)
+    return tables.observed()
+
+
+class _Tables:
+    """Observed state in the making: what was not changed is what it was."""
+
+    def __init__(self, before: Observed) -> None:
+        self._before = before
+        self._changed: dict[str, Any] = {}
+
+    def get(self, name: str) -> Mapping[IPAddress, Any]:
+        """One of the tables by VIP."""
+        found: Mapping[IPAddress, Any] = self._changed.get(name, getattr(self._before, name))
+        return found
+
+    def put(self, name: str, vip: IPAddress, value: object) -> None:
+        """Set one value."""
+        self._own(name)[vip] = value
+
+    def drop(self, name: str, vip: IPAddress) -> None:
+        """Remove one value, if it is there."""
+        if vip in self.get(name):
+            del self._own(name)[vip]
+
+    def complete(self) -> None:
+        """Some peer was told everything."""
+        self._changed["completed"] = True
+
+    def observed(self) -> Observed:
+        """What came of it."""
+        return msgspec.structs.replace(self._before, **self._changed) if self._changed else self._before
+
+    def _own(self, name: str) -> dict[IPAddress, Any]:
+        if name not in self._changed:
+            self._changed[name] = dict(getattr(self._before, name))
+        own: dict[IPAddress, Any] = self._changed[name]
+        return own
 
 
 def _fold_datapath(observed: Observed, seen: DatapathObserved, now: float) -> Observed:
@@ -45,9 +91,10 @@ def _fold_datapath(observed: Observed, seen: DatapathObserved, now: float) -> Ob
     """
     if seen.problem:
         return msgspec.structs.replace(observed, datapath=seen)
-    present = {key.vip for key in seen.frontends}
+    present = _present(seen.frontends)
     unknown = observed.last_arrival is None  # a new agent: packets may have come just before it looked
     arrived = unknown or seen.arrivals != observed.datapath.arrivals
+    stale = [vip for vip, found in observed.damping.items() if now - found.at >= FLAP_MEMORY]
     return msgspec.structs.replace(
         observed,
         datapath=seen,
@@ -55,56 +102,77 @@ def _fold_datapath(observed: Observed, seen: DatapathObserved, now: float) -> Ob
         draining=_only(present, observed.draining),
         shedding=_only(present, observed.shedding),
         last_arrival=now if arrived else observed.last_arrival,
-        damping={vip: found for vip, found in observed.damping.items() if now - found.at < FLAP_MEMORY},
+        damping=_without(observed.damping, stale),
     )
+
+
+class _Present:
+    """The VIPs of the last frontends that were asked for: a look that finds nothing new brings the same again."""
+
+    def __init__(self) -> None:
+        self._of: Mapping[FrontendKey, Frontend] = {}
+        self._vips: set[IPAddress] = set()
+
+    def __call__(self, frontends: Mapping[FrontendKey, Frontend]) -> set[IPAddress]:
+        if frontends is not self._of:
+            self._of, self._vips = frontends, {key.vip for key in frontends}
+        return self._vips
+
+
+_present = _Present()
 
 
 def _only(present: set[IPAddress], values: dict[IPAddress, T]) -> dict[IPAddress, T]:
-    return {vip: value for vip, value in values.items() if vip in present}
+    return _without(values, values.keys() - present)
 
 
-def _fold_outcome(observed: Observed, outcome: Outcome, now: float) -> Observed:
+def _without(values: dict[IPAddress, T], gone: Collection[IPAddress]) -> dict[IPAddress, T]:
+    return {vip: value for vip, value in values.items() if vip not in gone} if gone else values
+
+
+def _fold_outcome(tables: _Tables, outcome: Outcome, now: float) -> None:
     match outcome.step:
         case Verify(vip=vip) if outcome.proof is not None:
-            return _fold_proof(observed, vip, outcome.proof)
+            _fold_proof(tables, vip, outcome.proof)
         case ProgramFrontend(frontend=frontend) if outcome.state is OutcomeState.FAILED:
             # What could not be programmed is not served: as good as a proof that failed.
-            failed = Proof(ok=False, at=now, problem=outcome.problem)
-            return _fold_proof(observed, frontend.key.vip, failed)
+            _fold_proof(tables, frontend.key.vip, Proof(ok=False, at=now, problem=outcome.problem))
         case EndOfRib() if outcome.state is OutcomeState.DONE:
-            return msgspec.structs.replace(observed, completed=True)
+            tables.complete()
         case Drain(vip=vip, until=until) if outcome.state is OutcomeState.WAITING:
-            return msgspec.structs.replace(observed, draining={**observed.draining, vip: until})
+            tables.put("draining", vip, until)
         case Shed(vip=vip, until=until) if outcome.state is OutcomeState.WAITING:
-            return msgspec.structs.replace(observed, shedding={**observed.shedding, vip: until})
+            tables.put("shedding", vip, until)
         case Announce(lane=lane) if outcome.state is not OutcomeState.FAILED:
             # Packets may come again, so whatever drain was over has to begin anew.
-            draining = {vip: until for vip, until in observed.draining.items() if str(vip) != lane}
-            return msgspec.structs.replace(observed, draining=draining)
+            for vip in [vip for vip in tables.get("draining") if str(vip) == lane]:
+                tables.drop("draining", vip)
         case Withdraw(lane=lane) if outcome.state is not OutcomeState.FAILED:
-            return _fold_withdrawal(observed, lane, now)
-    return observed
+            _fold_withdrawal(tables, lane, now)
 
 
-def _fold_withdrawal(observed: Observed, lane: str, now: float) -> Observed:
+def _fold_withdrawal(tables: _Tables, lane: str, now: float) -> None:
     """One that was made for want of proof counts as a flap: once, however many peers are told."""
-    failing = [vip for vip, proof in observed.proofs.items() if not proof.ok and str(vip) == lane]
-    for vip in failing:
-        since, before = observed.proofs[vip].since, observed.damping.get(vip)
-        if before is None or before.since != since:
-            found = Damping(flaps=1 if before is None else before.flaps + 1, since=since, at=now)
-            return msgspec.structs.replace(observed, damping={**observed.damping, vip: found})
-    return observed
+    vip = _vip_of(lane)
+    proof = tables.get("proofs").get(vip) if vip is not None else None
+    if vip is None or proof is None or proof.ok:
+        return
+    before = tables.get("damping").get(vip)
+    if before is None or before.since != proof.since:
+        flaps = 1 if before is None else before.flaps + 1
+        tables.put("damping", vip, Damping(flaps=flaps, since=proof.since, at=now))
 
 
-def _fold_proof(observed: Observed, vip: IPAddress, proof: Proof) -> Observed:
-    before = observed.proofs.get(vip)
+def _vip_of(lane: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(lane)
+    except ValueError:
+        return None  # the lane of something else
+
+
+def _fold_proof(tables: _Tables, vip: IPAddress, proof: Proof) -> None:
+    before = tables.get("proofs").get(vip)
     since = before.since if before is not None and before.ok == proof.ok else proof.at
-    draining = observed.draining
-    if proof.ok and vip in draining:
-        draining = {other: until for other, until in draining.items() if other != vip}
-    return msgspec.structs.replace(
-        observed,
-        proofs={**observed.proofs, vip: msgspec.structs.replace(proof, since=since)},
-        draining=draining,
-    )
+    tables.put("proofs", vip, msgspec.structs.replace(proof, since=since))
+    if proof.ok:
+        tables.drop("draining", vip)

@@ -7,7 +7,7 @@ Nodes, how this node forwards) makes the next decision one from scratch, which i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from announcer.decide.routes import Ribs, adj_rib_out
 from announcer.decide.services import Claims, decide_services, dependents
 from announcer.decide.vips import Vips, decide_vips
 from announcer.model.bgp import Neighbor
+from announcer.model.changes import changed
 from announcer.model.desired import Desired, NodeDrain, PeerRefusal, PodCidrDecision, Reason, ServiceDecision
 from announcer.model.net import IPAddress
 from announcer.model.objects import ObjectKey
@@ -84,10 +85,12 @@ def _advance(before: _Stages | None, snapshot: Snapshot, config: Config) -> _Sta
     if before is None or not _differs_in_parts_only(before.snapshot, snapshot):
         before = _Stages(snapshot=Snapshot(revision=0, node_name=""), fixed=_fix(snapshot, config))
     fixed, last = before.fixed, before.snapshot
-    changed = (_changed(getattr(last, name), getattr(snapshot, name)) for name in ("services", "allocated", "refused"))
-    wishes = dependents(snapshot, set().union(*changed))
+    one_by_one = (
+        changed(getattr(last, name), getattr(snapshot, name)) for name in ("services", "allocated", "refused")
+    )
+    wishes = dependents(snapshot, set().union(*one_by_one))
     claims, touched = decide_services(snapshot, config, fixed.reserved, before.claims, wishes)
-    for key in _changed(last.slices, snapshot.slices):
+    for key in changed(last.slices, snapshot.slices):
         decision = claims.decisions.get(key)
         if decision is not None and decision.reason is None:
             touched.update(decision.vips)
@@ -122,17 +125,6 @@ def _differs_in_parts_only(before: Snapshot, after: Snapshot) -> bool:
     names = set(Snapshot.__struct_fields__) - _ONE_BY_ONE - _LATE
     pairs = [(getattr(before, name), getattr(after, name)) for name in names]
     return all(one is other or one == other for one, other in pairs)
-
-
-def _changed(before: Mapping[ObjectKey, Any], after: Mapping[ObjectKey, Any]) -> set[ObjectKey]:
-    """The keys of what came, went or is another value."""
-    if before is after:
-        return set()
-    found = {key for key, value in after.items() if before.get(key) is not value}
-    known = sum(key in before for key in found)
-    if len(before) > len(after) - len(found) + known:
-        found.update(before.keys() - after.keys())
-    return found
 
 
 def _with_vips(

@@ -3,6 +3,9 @@
 Both read back rather than remember (``observe``) and both may be given the same step twice (``apply`` is idempotent).
 The datapath's calls are system calls of microseconds and are made in place; the speaker is another process, so its
 calls are awaited, and it takes many steps at once because bulk announcements are what makes the engine fast.
+
+What is observed is never changed afterwards. A table of it that is the same as last time should be the same object,
+and so should the values in it: that is what makes a look at thousands of VIPs cheap.
 """
 
 from __future__ import annotations

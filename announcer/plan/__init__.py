@@ -21,41 +21,13 @@ A VIP goes through its lane like this::
 
 from __future__ import annotations
 
-from announcer.model.desired import Desired
 from announcer.model.observed import Observed
-from announcer.model.steps import AnyStep, AttachDevices, ConfigureNeighbors, DeclareForwarding
 from announcer.plan.damping import held_until
 from announcer.plan.drain import drain_is_over
-from announcer.plan.end_of_rib import end_of_ribs
-from announcer.plan.forwarding import forwarding_kept
-from announcer.plan.guards import guard_lanes
-from announcer.plan.lanes import pod_cidr_lanes, stray_route_lanes
+from announcer.plan.planner import Planner, plan
 from announcer.plan.settings import PlanSettings
-from announcer.plan.view import View
-from announcer.plan.vips import vip_lanes
 
-__all__ = ["PlanSettings", "drain_is_over", "held_until", "next_deadline", "plan"]
-
-
-def plan(desired: Desired, observed: Observed, now: float, settings: PlanSettings | None = None) -> tuple[AnyStep, ...]:
-    """The steps from ``observed`` to ``desired`` at ``now`` (CLOCK_MONOTONIC seconds). Empty: nothing to do.
-
-    Nothing at all is planned before every source has delivered its first complete state, or without a configuration
-    that ever was good: an empty list of Services then means "not known", not "none". While part of a source cannot be
-    understood, things are added and changed, but nothing is taken away.
-    """
-    if not desired.synced:
-        return ()
-    view = View.of(desired, observed, now, settings or PlanSettings())
-    return (
-        *_devices(view),
-        *_neighbors(view),
-        *guard_lanes(view),
-        *vip_lanes(view),
-        *pod_cidr_lanes(view),
-        *(stray_route_lanes(view) if desired.complete else ()),
-        *end_of_ribs(view),
-    )
+__all__ = ["PlanSettings", "Planner", "drain_is_over", "held_until", "next_deadline", "plan"]
 
 
 def next_deadline(observed: Observed, now: float, settings: PlanSettings | None = None) -> float | None:
@@ -74,27 +46,3 @@ def next_deadline(observed: Observed, now: float, settings: PlanSettings | None 
     times += [time for time in held if time is not None]
     later = [time for time in times if time > now]
     return min(later) if later else None
-
-
-def _devices(view: View) -> list[AnyStep]:
-    if not view.desired.frontends or view.observed.datapath.complete:
-        return []
-    peers = tuple(sorted(neighbor.address for neighbor in view.desired.neighbors.values()))
-    return [AttachDevices(lane="devices", toward=peers)]
-
-
-def _neighbors(view: View) -> list[AnyStep]:
-    if not view.observed.bgp.reachable:
-        return []
-    wanted = tuple(sorted(view.desired.neighbors.values(), key=lambda neighbor: neighbor.name))
-    running = {name: peer.neighbor for name, peer in view.observed.bgp.peers.items()}
-    steps: list[AnyStep] = []
-    if any(neighbor.graceful_restart is not None for neighbor in wanted):
-        kept = forwarding_kept(view)
-        if kept is None and not running:
-            return []  # the first OPEN would have to say it
-        if kept is not None and kept != view.observed.bgp.forwarding_kept:
-            steps.append(DeclareForwarding(lane="speaker", kept=kept))
-    if running != {neighbor.name: neighbor for neighbor in wanted}:
-        steps.append(ConfigureNeighbors(lane="speaker", neighbors=wanted))
-    return steps

@@ -28,9 +28,10 @@ from announcer.model.steps import (
     Verify,
     Withdraw,
 )
+from announcer.plan.index import PeerRoute
 from announcer.plan.lanes import differing, is_announced, pending, proof_is_due, withdrawals_of_unproven
 from announcer.plan.settings import PlanSettings
-from announcer.plan.view import PeerRoute, View
+from announcer.plan.view import View
 
 
 def drain_lane(view: View, vip: IPAddress) -> list[AnyStep]:

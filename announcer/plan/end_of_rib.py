@@ -28,8 +28,9 @@ def _is_due(peer: PeerObserved) -> bool:
 
 def _is_complete(view: View, peer: PeerObserved) -> bool:
     """All that the session can carry has arrived. One marker ends each family, and all go out together."""
-    rib = view.desired.rib.get(peer.neighbor.name, {})
-    return all(_is_settled(view, peer, wish) for nlri, wish in rib.items() if Family.of(nlri) not in peer.unusable)
+    name = peer.neighbor.name
+    unsent = [nlri for nlri in view.index.sides[name].unsent if Family.of(nlri) not in peer.unusable]
+    return all(_is_settled(view, peer, view.desired.rib[name][nlri]) for nlri in unsent)
 
 
 def _is_settled(view: View, peer: PeerObserved, wish: DesiredRoute) -> bool:

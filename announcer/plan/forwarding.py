@@ -20,15 +20,14 @@ def forwarding_kept(view: View) -> bool | None:
     datapath = view.observed.datapath
     if datapath.problem or not (datapath.adopted or view.observed.completed):
         return False
-    served = [vip for vip, decision in view.desired.vips.items() if decision.reason is None]
-    if served and not datapath.attached:
+    if view.index.served and not datapath.attached:
         return False
-    if any(_is_open(view, vip) for vip in served):
+    if any(_is_open(view, vip) for vip in view.index.unproven):
         return None
-    return all(view.proven(vip) for vip in served)
+    return not view.index.unproven
 
 
 def _is_open(view: View, vip: IPAddress) -> bool:
-    """Neither proven nor failing for so long that it would be withdrawn."""
+    """It is not failing for so long that it would be withdrawn."""
     failing = view.failing_for(vip)
-    return not view.proven(vip) and (failing is None or failing < view.settings.proof_grace)
+    return failing is None or failing < view.settings.proof_grace

@@ -16,7 +16,8 @@ from announcer.model.steps import (
     Verify,
     Withdraw,
 )
-from announcer.plan.view import PeerRoute, View
+from announcer.plan.index import PeerRoute
+from announcer.plan.view import View
 
 
 def into_service(view: View, vip: IPAddress) -> list[AnyStep]:
@@ -93,7 +94,7 @@ def _announcements(view: View, vip: IPAddress) -> list[AnyStep]:
     """
     lane = str(vip)
     steps: list[AnyStep] = []
-    for route in view.wished.get(vip, ()):
+    for route in view.wished(vip):
         peer, nlri = route
         if not _is_missing(view, route) or view.unguarded(nlri):
             continue
@@ -165,17 +166,17 @@ def pending(view: View, vip: IPAddress, leaving: list[PeerRoute]) -> list[PeerRo
 
 def pod_cidr_lanes(view: View) -> list[AnyStep]:
     """Routes that need no proof: announced as soon as the sources are synced."""
-    steps: list[AnyStep] = []
-    for peer, rib in sorted(view.desired.rib.items()):
-        for nlri, wish in rib.items():
-            if not wish.vips and _is_missing(view, (peer, nlri)):
-                steps.append(Announce(lane=str(nlri), peer=peer, route=wish.route))
-    return steps
+    return [
+        Announce(lane=str(nlri), peer=peer, route=view.desired.rib[peer][nlri].route)
+        for peer in sorted(view.desired.rib)
+        for nlri in sorted(view.index.sides[peer].unconditional, key=lambda nlri: (nlri.version, nlri))
+        if _is_missing(view, (peer, nlri))
+    ]
 
 
 def stray_route_lanes(view: View) -> list[AnyStep]:
     """Withdraw whatever a neighbor holds that nothing wants and no VIP's lane has withdrawn already."""
     if not view.strays or not view.observed.bgp.reachable:
         return []
-    covered = {route for vip in {*view.wanted, *view.present, *view.desired.vips} for route in view.covering(vip)}
-    return [Withdraw(lane=str(nlri), peer=name, nlri=nlri) for name, nlri in view.strays if (name, nlri) not in covered]
+    covered = view.index.cover({nlri for _, nlri in view.strays})
+    return [Withdraw(lane=str(nlri), peer=name, nlri=nlri) for name, nlri in view.strays if nlri not in covered]

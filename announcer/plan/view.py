@@ -1,64 +1,74 @@
-"""Desired and observed state side by side, indexed by what the lanes ask for."""
+"""Desired and observed state side by side, as the lanes ask for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from announcer.model.bgp import Neighbor, PeerObserved, PeerState, RibEntry
 from announcer.model.desired import Desired, DesiredRoute
 from announcer.model.lb import Frontend, FrontendKey
-from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
+from announcer.model.net import IPAddress, IPNetwork, aggregate
 from announcer.model.observed import Observed
 from announcer.plan.damping import held_until, hold_time
+from announcer.plan.index import Index, PeerRoute
 from announcer.plan.settings import PlanSettings
-
-#: One prefix towards one peer.
-PeerRoute = tuple[str, IPNetwork]
 
 
 @dataclass(frozen=True)
 class View:
     """What the lanes look at.
 
-    ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel. ``wished``: the routes of each
-    VIP that some peer should hold. ``aggregates``: what is wished for some peer and may cover addresses that are no
-    VIP. ``unreplaced``: what a peer holds or may, nothing wishes for any more, and brings packets for a VIP of which
-    that peer has not been sent everything yet that it should have. ``strays``: what a peer holds or may, and nothing
-    wishes for; nearly always nothing, and then no VIP's lane has to look for any.
+    ``renewals``: VIPs whose good proof is to be made anew in this round. ``aggregates``: what is wished for some peer
+    and may cover addresses that are no VIP. ``strays``: what a peer holds or may, and nothing wishes for.
+    ``unreplaced``: those of them that have to wait for an announcement.
     """
 
     desired: Desired
     observed: Observed
     now: float
     settings: PlanSettings
-    wanted: dict[IPAddress, dict[FrontendKey, Frontend]]
-    present: dict[IPAddress, dict[FrontendKey, Frontend]]
-    wished: dict[IPAddress, list[PeerRoute]]
-    lengths: frozenset[tuple[int, int]]
+    index: Index
     renewals: frozenset[IPAddress]
     aggregates: frozenset[IPNetwork]
-    unreplaced: frozenset[PeerRoute]
     strays: tuple[PeerRoute, ...]
+    unreplaced: frozenset[PeerRoute]
 
     @staticmethod
     def of(desired: Desired, observed: Observed, now: float, settings: PlanSettings) -> View:
-        """Index both sides once for all lanes."""
-        lengths = {(nlri.version, nlri.prefixlen) for peer in observed.bgp.peers.values() for nlri in peer.rib}
+        """From scratch."""
+        index = Index()
+        index.follow(desired, observed)
+        return View.through(index, desired, observed, now, settings)
+
+    @staticmethod
+    def through(index: Index, desired: Desired, observed: Observed, now: float, settings: PlanSettings) -> View:
+        """Of what ``index`` has followed."""
         return View(
             desired=desired,
             observed=observed,
             now=now,
             settings=settings,
-            wanted=_by_vip(desired.frontends),
-            present=_by_vip(observed.datapath.frontends),
-            wished=_wished(desired),
-            lengths=frozenset(lengths),
-            renewals=_renewals(observed, now, settings),
-            aggregates=_aggregates(desired),
-            unreplaced=frozenset(_unreplaced(desired, observed)),
-            strays=tuple(_strays(desired, observed)),
+            index=index,
+            # Oldest first: with very many VIPs proofs get older, rather than events waiting for them.
+            renewals=frozenset(index.oldest(settings.renewals, now - settings.proof_interval)),
+            aggregates=index.aggregates(),
+            strays=tuple(index.strays()),
+            unreplaced=index.unreplaced(),
         )
+
+    @property
+    def wanted(self) -> dict[IPAddress, dict[FrontendKey, Frontend]]:
+        """The frontends of each VIP that should be."""
+        return self.index.wanted
+
+    @property
+    def present(self) -> dict[IPAddress, dict[FrontendKey, Frontend]]:
+        """The frontends of each VIP in the kernel."""
+        return self.index.present
+
+    def wished(self, vip: IPAddress) -> list[PeerRoute]:
+        """The routes of ``vip`` that peers should hold, by peer, shorter prefixes first."""
+        return sorted(self.index.wished.get(vip, ()), key=lambda route: (route[0], route[1].prefixlen))
 
     def peers(self) -> dict[str, PeerObserved]:
         """Peers of which something is known. Empty while the speaker is away."""
@@ -78,7 +88,10 @@ class View:
 
         Asked by prefix length, so that it costs the number of lengths in use, not the number of routes.
         """
-        prefixes = [aggregate(vip, length) for version, length in sorted(self.lengths) if version == vip.version]
+        lengths = sorted(
+            length for (version, length), held in self.index.lengths.items() if held and version == vip.version
+        )
+        prefixes = [aggregate(vip, length) for length in lengths]
         peers = self.observed.bgp.peers
         return [(name, nlri) for name in sorted(peers) for nlri in prefixes if nlri in peers[name].rib]
 
@@ -134,65 +147,3 @@ class View:
         # One after the other: a helper begins to count when it notices the loss.
         kept = (neighbor.graceful_restart or 0) + neighbor.hold_time
         return peer.down_since is None or self.now < peer.down_since + kept
-
-
-def _renewals(observed: Observed, now: float, settings: PlanSettings) -> frozenset[IPAddress]:
-    """Good proofs that are due to be made anew in this round: the oldest ones, no more than the settings allow."""
-    due = [(proof.at, vip) for vip, proof in observed.proofs.items() if now - proof.at >= settings.proof_interval]
-    if len(due) > settings.renewals:
-        due = sorted(due, key=lambda item: item[0])[: settings.renewals]
-    return frozenset(vip for _, vip in due)
-
-
-def _strays(desired: Desired, observed: Observed) -> Iterator[PeerRoute]:
-    for name, peer in sorted(observed.bgp.peers.items()):
-        wishes = desired.rib.get(name, {})
-        yield from ((name, nlri) for nlri, entry in peer.rib.items() if not entry.withdrawing and nlri not in wishes)
-
-
-def _aggregates(desired: Desired) -> frozenset[IPNetwork]:
-    return frozenset(nlri for rib in desired.rib.values() for nlri, wish in rib.items() if wish.is_aggregate)
-
-
-def _unreplaced(desired: Desired, observed: Observed) -> Iterator[PeerRoute]:
-    """Routes whose withdrawal has to wait for an announcement.
-
-    To give the announcement to the engine first is not enough: of what ExaBGP holds at one time, it sends the
-    withdrawals before the announcements, and the router would be without a route for a moment. Costs one pass over what
-    differs.
-    """
-    for name, peer in observed.bgp.peers.items():
-        if peer.state is not PeerState.ESTABLISHED:
-            continue
-        # Whether the old route was sent does not matter: if it was not, it may be at any moment.
-        wishes = desired.rib.get(name, {})
-        old = {
-            nlri
-            for nlri, entry in peer.rib.items()
-            if nlri not in wishes and not entry.withdrawing and Family.of(nlri) not in peer.unusable
-        }
-        lengths = {(nlri.version, nlri.prefixlen) for nlri in old}
-        unsent = [wish for nlri, wish in wishes.items() if not _is_sent(peer.rib.get(nlri), wish)] if old else []
-        for vip in {vip for wish in unsent for vip in wish.vips}:
-            prefixes = (aggregate(vip, length) for version, length in lengths if version == vip.version)
-            yield from ((name, nlri) for nlri in prefixes if nlri in old)
-
-
-def _wished(desired: Desired) -> dict[IPAddress, list[PeerRoute]]:
-    found: dict[IPAddress, list[PeerRoute]] = {}
-    for name in sorted(desired.rib):
-        for nlri, wish in desired.rib[name].items():
-            for vip in wish.vips:
-                found.setdefault(vip, []).append((name, nlri))
-    return found
-
-
-def _is_sent(entry: RibEntry | None, wish: DesiredRoute) -> bool:
-    return entry is not None and entry.sent and not entry.withdrawing and entry.route == wish.route
-
-
-def _by_vip(frontends: dict[FrontendKey, Frontend]) -> dict[IPAddress, dict[FrontendKey, Frontend]]:
-    found: dict[IPAddress, dict[FrontendKey, Frontend]] = {}
-    for key, frontend in frontends.items():
-        found.setdefault(key.vip, {})[key] = frontend
-    return found

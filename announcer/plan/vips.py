@@ -1,28 +1,34 @@
-"""The lanes of all VIPs: which way each of them goes."""
+"""The lanes of VIPs: which way each of them goes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from announcer.model.desired import Reason
+from announcer.model.net import IPAddress
 from announcer.model.steps import AnyStep
 from announcer.plan.drain import drain_lane
 from announcer.plan.lanes import into_service, out_of_service
 from announcer.plan.view import View
 
 
-def vip_lanes(view: View) -> list[AnyStep]:
-    """The lanes of all VIPs that should be served or still are, in the order of their addresses.
+def vip_lanes(view: View, vips: Iterable[IPAddress]) -> tuple[list[AnyStep], set[IPAddress]]:
+    """The lanes of these VIPs, in the order of their addresses, and the VIPs with anything to do.
 
     VIPs that go out of service come first: a withdrawal is never kept waiting by programming.
     """
-    vips = sorted({*view.wanted, *view.present, *view.desired.vips}, key=lambda vip: (vip.version, vip))
     leaving: list[AnyStep] = []
     entering: list[AnyStep] = []
-    for vip in vips:
+    busy: set[IPAddress] = set()
+    for vip in sorted(vips, key=lambda vip: (vip.version, int(vip))):
         decision = view.desired.vips.get(vip)
         if decision is not None and decision.reason is None:
-            entering += into_service(view, vip)
+            lane, steps = entering, into_service(view, vip)
         elif decision is not None and decision.reason is Reason.NODE_DRAINING:
-            leaving += drain_lane(view, vip)
-        elif view.desired.complete:
-            leaving += out_of_service(view, vip)
-    return leaving + entering
+            lane, steps = leaving, drain_lane(view, vip)
+        else:
+            lane, steps = leaving, out_of_service(view, vip) if view.desired.complete else []
+        if steps:
+            lane += steps
+            busy.add(vip)
+    return leaving + entering, busy

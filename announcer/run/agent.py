@@ -23,12 +23,12 @@ from collections.abc import Callable
 import msgspec
 
 from announcer.decide import Decider
-from announcer.fold import Event, fold
+from announcer.fold import fold, fold_outcomes
 from announcer.model.desired import Desired
 from announcer.model.lb import LbMode
-from announcer.model.observed import Observed, Outcome, OutcomeState
+from announcer.model.observed import BgpObserved, DatapathObserved, Observed, Outcome, OutcomeState
 from announcer.model.steps import Verify
-from announcer.plan import PlanSettings, drain_is_over, next_deadline, plan
+from announcer.plan import Planner, PlanSettings, drain_is_over, next_deadline
 from announcer.plan.describe import describe
 from announcer.record.recorder import Recorder
 from announcer.run.executor import Executor
@@ -42,9 +42,9 @@ log = logging.getLogger(__name__)
 #: How long to wait before trying again what failed, if nothing else happens first, in seconds.
 _RETRY_FIRST = 0.05
 _RETRY_CEILING = 2.0
-#: With so much to read back, compare and prove again that a look takes long, looks are rarer: at most a twentieth of
-#: the time goes into them.
-_COST_FACTOR = 20.0
+#: Looks are so far apart that they take half a percent of the time, but no further than a second, unless they would
+#: take more than a twentieth of it then.
+_USUAL_FACTOR, _USUAL_CEILING, _LEAST_FACTOR = 200.0, 1.0, 20.0
 
 
 class Agent:
@@ -67,13 +67,15 @@ class Agent:
         self._clock = clock
         self._wake = asyncio.Event()
         self._decider = Decider()
+        self._planner = Planner()
         self._decided: Snapshot | None = None
         self._retry = _RETRY_FIRST
         self._failing = False
         self._cost = 0.0
         self.snapshot = Snapshot(revision=0, node_name=node_name, lb_mode=lb_mode)
         self.desired = Desired(revision=0, synced=False)
-        self.observed = Observed()
+        self._observed = Observed()
+        self._outcomes: list[Outcome] = []
         self.problems: dict[tuple[str, str], str] = {}
         self.latency = LatencyMeter(clock)
         self.repairs = RepairMeter()
@@ -93,6 +95,12 @@ class Agent:
         """Whether what is known of other nodes is fresh."""
         if fresh is not self.snapshot.nodes_fresh:
             self.take(msgspec.structs.replace(self.snapshot, nodes_fresh=fresh, revision=self.snapshot.revision + 1))
+
+    @property
+    def observed(self) -> Observed:
+        """What is known, with every outcome so far folded in: together, when somebody wants to know."""
+        self._settle()
+        return self._observed
 
     @property
     def drained(self) -> bool:
@@ -125,18 +133,19 @@ class Agent:
         began = self._clock()
         await self._observe()
         now = self._clock()
-        steps = plan(self.desired, self.observed, now, self._settings)
+        steps = self._planner.plan(self.desired, self.observed, now, self._settings)
         self._recorder.planned(steps, now)
         outcomes: list[Outcome] = []
         before = self.observed.datapath
 
         def report(outcome: Outcome) -> None:
             outcomes.append(outcome)
-            self._fold(outcome)
+            self._outcomes.append(outcome)
             self._note(outcome)
             self.repairs.outcome(outcome, before)
 
         await Executor(self._hands.datapath, self._hands.bgp, report).carry_out(steps)
+        self._settle()
         self._recorder.flush()
         self._cost = self._clock() - began
         failed = any(outcome.state is OutcomeState.FAILED for outcome in outcomes)
@@ -159,10 +168,19 @@ class Agent:
         self.latency.observed(self.desired, self.observed)
         self.repairs.observed(self.observed.datapath, self.observed.bgp)
 
-    def _fold(self, event: Event) -> None:
+    def _fold(self, event: DatapathObserved | BgpObserved) -> None:
+        self._settle()
         now = self._clock()
-        self.observed = fold(self.observed, event, now)
+        self._observed = fold(self._observed, event, now)
         self._recorder.folded(event, now)
+
+    def _settle(self) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        if outcomes:
+            now = self._clock()
+            self._observed = fold_outcomes(self._observed, outcomes, now)
+            for outcome in outcomes:
+                self._recorder.folded(outcome, now)
 
     def _note(self, outcome: Outcome) -> None:
         """Log what went wrong once, not at every retry, and forget it when it went well."""
@@ -179,7 +197,8 @@ class Agent:
     def _patience(self) -> float | None:
         """How long the loop may sleep if nothing happens."""
         now = self._clock()
-        waits = [max(self._settings.proof_interval, _COST_FACTOR * self._cost)]
+        apart = min(_USUAL_FACTOR * self._cost, max(_USUAL_CEILING, _LEAST_FACTOR * self._cost))
+        waits = [max(self._settings.proof_interval, apart)]
         deadline = next_deadline(self.observed, now, self._settings)
         if deadline is not None:
             waits.append(max(0.001, deadline - now))

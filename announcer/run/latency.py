@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from announcer.model.bgp import PeerState
+from announcer.model.bgp import PeerObserved, PeerState
+from announcer.model.changes import changed
 from announcer.model.desired import Desired
 from announcer.model.net import IPAddress
 from announcer.model.observed import Observed
@@ -43,17 +44,19 @@ class LatencyMeter:
     def desired(self, before: Desired, after: Desired) -> None:
         """A new decision: start the clocks of what it changes, drop those of what it gives up."""
         now = self._clock()
-        wanted = {vip for vip, decision in after.vips.items() if decision.reason is None}
-        for vip in wanted:
-            old = before.vips.get(vip)
-            keys = after.vips[vip].frontends
-            if old is None or any(before.frontends.get(key) != after.frontends.get(key) for key in keys):
-                self._programming.setdefault(vip, now)
-            if old is None or old.reason is not None:
+        for vip in changed(before.vips, after.vips):
+            old, new = before.vips.get(vip), after.vips.get(vip)
+            if new is None or new.reason is not None:
+                self._programming.pop(vip, None)
+                self._announcing.pop(vip, None)
+            elif old is None or old.reason is not None:
                 self._announcing.setdefault(vip, now)
-        for clocks in (self._programming, self._announcing):
-            for vip in clocks.keys() - wanted:
-                del clocks[vip]
+            if new is not None and new.reason is None and old is None:
+                self._programming.setdefault(vip, now)
+        for vip in {key.vip for key in changed(before.frontends, after.frontends)}:
+            decision = after.vips.get(vip)
+            if decision is not None and decision.reason is None and _differs(vip, before, after):
+                self._programming.setdefault(vip, now)
 
     def observed(self, desired: Desired, observed: Observed) -> None:
         """A new observation: stop the clocks of what has arrived."""
@@ -62,25 +65,24 @@ class LatencyMeter:
             if proof is not None and proof.ok and proof.at >= start:
                 self._program.observe(proof.at - start)
                 del self._programming[vip]
-        if not self._announcing:
-            return
-        sent = _sent_everywhere(desired, observed)
+        peers = [peer for peer in observed.bgp.peers.values() if peer.state is PeerState.ESTABLISHED]
         for vip, start in list(self._announcing.items()):
-            if vip in sent:
+            if _is_sent(vip, desired, peers):
                 self._announce.observe(self._clock() - start)
                 del self._announcing[vip]
 
 
-def _sent_everywhere(desired: Desired, observed: Observed) -> set[IPAddress]:
-    """VIPs with a route at some established peer and no established peer that still lacks one."""
-    sent: set[IPAddress] = set()
-    lacking: set[IPAddress] = set()
-    for name, rib in desired.rib.items():
-        peer = observed.bgp.peers.get(name)
-        if peer is None or peer.state is not PeerState.ESTABLISHED:
-            continue
-        for nlri, wish in rib.items():
-            entry = peer.rib.get(nlri)
-            done = entry is not None and entry.sent and not entry.withdrawing
-            (sent if done else lacking).update(wish.vips)
-    return sent - lacking
+def _differs(vip: IPAddress, before: Desired, after: Desired) -> bool:
+    """The same frontends may be other objects."""
+    return any(before.frontends.get(key) != after.frontends.get(key) for key in after.vips[vip].frontends)
+
+
+def _is_sent(vip: IPAddress, desired: Desired, established: list[PeerObserved]) -> bool:
+    """Some established peer was sent a route to ``vip``, and none still lacks one."""
+    done = [
+        (entry := peer.rib.get(nlri)) is not None and entry.sent and not entry.withdrawing
+        for peer in established
+        for nlri in desired.vips[vip].routes
+        if (wish := desired.rib.get(peer.neighbor.name, {}).get(nlri)) is not None and vip in wish.vips
+    ]
+    return bool(done) and all(done)

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter
 
+from announcer.model.changes import changed
 from announcer.model.lb import Frontend, FrontendKey
 from announcer.model.net import IPNetwork
 from announcer.model.observed import BgpObserved, DatapathObserved, Outcome, OutcomeState
@@ -47,6 +48,7 @@ class RepairMeter:
             self._repairs.labels(kind.value)
         self._attached: dict[str, int] = {}
         self._programmed: dict[FrontendKey, Frontend] = {}
+        self._looked_at: dict[FrontendKey, Frontend] = {}
         self._guarded: set[IPNetwork] = set()
         self._reached: bool | None = None
 
@@ -56,9 +58,10 @@ class RepairMeter:
             self._attached = {device.name: device.ifindex for device in datapath.devices.values()}
         if not datapath.problem:
             # What a former agent has left in place counts as set right as well.
-            for key, frontend in datapath.frontends.items():
-                if key not in datapath.damaged:
-                    self._programmed.setdefault(key, frontend)
+            for key in changed(self._looked_at, datapath.frontends):
+                if key in datapath.frontends and key not in datapath.damaged:
+                    self._programmed.setdefault(key, datapath.frontends[key])
+            self._looked_at = datapath.frontends
             self._guarded |= datapath.guards
         if bgp.reachable and self._reached is False:
             self._count(Repair.SPEAKER)

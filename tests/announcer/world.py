@@ -42,10 +42,11 @@ class Kernel:
     refuses_attach: bool = False
     arrivals: int = 0
     unprovable: bool = False
+    damaged: dict[FrontendKey, str] = field(default_factory=dict)
 
     def copy(self) -> Kernel:
         """Values are frozen; only their holders are copied."""
-        return replace(self, entries=dict(self.entries), guards=set(self.guards))
+        return replace(self, entries=dict(self.entries), guards=set(self.guards), damaged=dict(self.damaged))
 
     def observe(self) -> DatapathObserved:
         device = DeviceObserved(name="eth0", ifindex=2, hook=Hook.XDP_NATIVE, attached=self.attached)
@@ -55,6 +56,7 @@ class Kernel:
             guards=frozenset(self.guards),
             arrivals=self.arrivals,
             adopted=self.adopted,
+            damaged=dict(self.damaged),
         )
 
     def serves(self, vip: IPAddress) -> bool:
@@ -69,6 +71,7 @@ class Kernel:
                 if self.full and frontend.key not in self.entries:
                     return _outcome(step, False, "map is full")
                 self.entries[frontend.key] = frontend
+                self.damaged.pop(frontend.key, None)
                 return _outcome(step, True)
             case GuardAggregate(prefix=prefix):
                 if self.full and prefix not in self.guards:
@@ -80,6 +83,7 @@ class Kernel:
                 return _outcome(step, True)
             case RemoveFrontend(key=key):
                 self.entries.pop(key, None)
+                self.damaged.pop(key, None)
                 return _outcome(step, True)
             case Verify(frontends=frontends):
                 ok = not self.unprovable and self.attached and all(self.entries.get(f.key) == f for f in frontends)

@@ -25,8 +25,9 @@ from announcer.status.sight import Sight
 
 log = logging.getLogger(__name__)
 
-#: How often to look for news, in seconds.
-_LOOK = 1.0
+#: How often to look for news, in seconds; with so many Services that it takes long, so rarely that it takes one percent
+#: of the time.
+_LOOK, _COST_FACTOR = 1.0, 100.0
 
 #: After an Event could not be written: when to try again, in seconds. At random, since every agent of a cluster may
 #: find the same API server away.
@@ -55,6 +56,8 @@ class EventWriter:
         self._access = access
         self._node = node_name
         self._look = look
+        self._clock = clock
+        self._cost = 0.0
         self._bulletin = Bulletin(clock())
         self._waiting: dict[About, tuple[Notice, datetime]] = {}
         self._not_before = 0.0
@@ -62,11 +65,12 @@ class EventWriter:
     async def run(self) -> None:
         """Run until cancelled."""
         while True:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(max(_LOOK, _COST_FACTOR * self._cost))
             await self.round(self._look())
 
     async def round(self, sight: Sight) -> None:
         """Find what is new in one moment of the agent, and write what waits, unless that failed a moment ago."""
+        began = self._clock()
         present = notices(sight)
         for about, notice in self._bulletin.fold(present, sight.now):
             self._waiting.pop(about, None)  # the newer word goes to the end, and is the only one
@@ -74,6 +78,7 @@ class EventWriter:
         self._bulletin.forget(present)
         while len(self._waiting) > _WAITING:
             del self._waiting[next(iter(self._waiting))]
+        self._cost = self._clock() - began
         if self._waiting and sight.now >= self._not_before:
             await self._write(sight.now)
 

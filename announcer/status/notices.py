@@ -3,7 +3,7 @@
 A thousand nodes that all told the same would be a flood, so who tells what is settled without a word between them:
 
 - What is so for a Service everywhere (no endpoints, no address, an address that is not allowed) is told on the Service
-  by one node: the one whose name, hashed with the Service's, comes first.
+  by one node (``announcer.status.tellers``).
 - What is so on this node alone (a session, its configuration, a proof that fails) is told on its Node.
 
 A notice says how things are, not what has just happened; ``announcer.status.bulletin`` finds out what is new.
@@ -11,7 +11,6 @@ A notice says how things are, not what has just happened; ``announcer.status.bul
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -22,6 +21,7 @@ from announcer.model.desired import Reason, ServiceDecision
 from announcer.model.objects import Kind, ObjectKey
 from announcer.snapshot import ConfigState
 from announcer.status.sight import Sight
+from announcer.status.tellers import ring_of
 from announcer.status.vip_state import VipState, see_vip
 
 #: Reasons that lie in this node or its surroundings, and say nothing of the Service.
@@ -115,11 +115,12 @@ def _config(sight: Sight) -> Notice:
 def _withheld(sight: Sight) -> Notice:
     """The VIPs that this node does not announce for a reason of its own, in one notice: there may be thousands."""
     held: dict[str, list[str]] = {}
-    for vip, decision in sight.desired.vips.items():
-        if decision.reason is None:
+    # "No proof yet" is how every VIP begins; what lasts is a proof that failed.
+    for vip in [vip for vip, proof in sight.observed.proofs.items() if not proof.ok]:
+        decision = sight.desired.vips.get(vip)
+        if decision is not None and decision.reason is None:
             seen = see_vip(sight, vip)
-            # "No proof yet" is how every VIP begins; what lasts is in ``observed.proofs`` as one that failed.
-            if seen.state is VipState.WITHHELD and seen.reason in _OF_THE_NODE and vip in sight.observed.proofs:
+            if seen.state is VipState.WITHHELD and seen.reason in _OF_THE_NODE:
                 held.setdefault(f"{seen.reason}: {seen.detail}", []).append(str(vip))
     if not held:
         return Notice("VipsServed", "every VIP that this node may announce can be served")
@@ -133,9 +134,9 @@ def _names(vips: list[str]) -> str:
 
 
 def _of_services(sight: Sight) -> Iterator[tuple[About, Notice]]:
-    nodes = sorted({key.name for key in sight.snapshot.nodes} | {sight.snapshot.node_name})
+    ring = ring_of(tuple(sorted({key.name for key in sight.snapshot.nodes} | {sight.snapshot.node_name})))
     for key, decision in sight.desired.services.items():
-        if decision.reason in _NOBODYS or _teller(key, nodes) != sight.snapshot.node_name:
+        if decision.reason in _NOBODYS or ring.teller(key) != sight.snapshot.node_name:
             continue
         notice = _service(sight, decision)
         if notice is not None:
@@ -156,11 +157,6 @@ def _service(sight: Sight, decision: ServiceDecision) -> Notice | None:
             return None
     where = ", ".join(map(str, decision.vips))
     return Notice("Announced", f"{where} is announced by BGP (seen on node {sight.snapshot.node_name})")
-
-
-def _teller(key: ObjectKey, nodes: list[str]) -> str:
-    """The same node for all that know the same nodes; another one for few Services when a node comes or goes."""
-    return min(nodes, key=lambda node: hashlib.blake2b(f"{node} {key}".encode(), digest_size=8).digest())
 
 
 def _word(reason: str) -> str:

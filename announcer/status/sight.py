@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import msgspec
@@ -11,7 +12,7 @@ from announcer.model.observed import Observed
 from announcer.snapshot import Snapshot
 
 
-class Sight(msgspec.Struct, frozen=True, kw_only=True):
+class Sight(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One moment of one agent. ``now`` is CLOCK_MONOTONIC; ``wall`` the Unix time of the same moment, in seconds.
 
     ``closed_ports``: health-check node ports on which nothing of ours listens, and why. ``counters``: packets by
@@ -32,3 +33,12 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     source_update_errors: int = 0
     rounds: int = 0
     closed_ports: Mapping[int, str] = {}
+
+    @functools.cached_property
+    def lengths(self) -> frozenset[tuple[int, int]]:
+        """The IP version and the prefix length of every route that some peer holds. There are few of them.
+
+        So the routes to one VIP are looked up; to search them for each of thousands would take minutes.
+        """
+        ribs = (peer.rib for peer in self.observed.bgp.peers.values())
+        return frozenset((nlri.version, nlri.prefixlen) for rib in ribs for nlri in rib)

@@ -171,7 +171,7 @@ NEIGHBOR = Neighbor(name="tor", address=ipaddress.ip_address("10.0.0.1"), peer_a
 FIRST = ipaddress.IPv4Address("198.18.0.0")
 
 
-def _node(vips: int) -> tuple[Desired, Observed]:
+def node_of(vips: int) -> tuple[Desired, Observed]:
     """A node with so many VIPs that works, and on which nothing is left to do."""
     addresses = [FIRST + number for number in range(vips)]
     frontends: dict[FrontendKey, Frontend] = {}
@@ -198,7 +198,7 @@ def _node(vips: int) -> tuple[Desired, Observed]:
 
 def test_a_look_that_finds_nothing_new_plans_only_the_proofs_that_are_next() -> None:
     """Ten thousand VIPs cost what 16 do."""
-    desired, observed = _node(1000)
+    desired, observed = node_of(1000)
     planner, renewals = Planner(), PlanSettings().renewals
     assert len(planner.plan(desired, observed, 101.0)) == renewals
     assert planner.planned == 1000
@@ -209,7 +209,7 @@ def test_a_look_that_finds_nothing_new_plans_only_the_proofs_that_are_next() -> 
 
 def test_a_change_of_one_backend_plans_one_vip() -> None:
     """And the proofs that are next."""
-    desired, observed = _node(1000)
+    desired, observed = node_of(1000)
     planner = Planner()
     planner.plan(desired, observed, 100.1)
     key = FrontendKey(FIRST + 500, Protocol.TCP, 80)
@@ -222,7 +222,7 @@ def test_a_change_of_one_backend_plans_one_vip() -> None:
 
 def test_every_proof_has_its_turn() -> None:
     """Also where VIPs that nobody serves any more have entries left and the oldest proofs of all."""
-    desired, observed = _node(100)
+    desired, observed = node_of(100)
     gone = [FIRST + number for number in range(40)]
     decisions = {
         vip: msgspec.structs.replace(decision, reason=Reason.NO_ENDPOINTS) if vip in gone else decision

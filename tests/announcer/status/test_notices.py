@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import msgspec
+import pytest
 
 from announcer.model.bgp import PeerState
 from announcer.model.errors import ConfigProblem
@@ -10,9 +13,13 @@ from announcer.model.objects import Kind, ObjectKey
 from announcer.snapshot import ConfigState, Snapshot, take_config
 from announcer.status.bulletin import Bulletin
 from announcer.status.notices import About, Notice, notices
+from announcer.status.report import status
+from announcer.status.sight import Sight
+from announcer.status.tellers import ring_of
 from tests.announcer.build import endpoints, node, service, snapshot
 from tests.announcer.status.test_status import ALL_WELL, sight, with_peer, working
 from tests.announcer.test_plan import PEER
+from tests.announcer.test_planner import node_of
 
 WEB = About(Kind.SERVICE, ObjectKey("default", "web"), "announcement")
 THING = About(Kind.NODE, ObjectKey("", "n1"), "peer x")
@@ -112,3 +119,35 @@ def test_a_thousand_things_at_once_are_told_over_time_and_warnings_first() -> No
 def test_a_message_has_an_end() -> None:
     ((_, notice),) = Bulletin(0.0).fold({THING: Notice("R", "x" * 5000, True)}, 1.0)
     assert len(notice.message) <= 900
+
+
+def test_each_node_tells_of_its_share_and_few_change_hands_when_one_goes() -> None:
+    names = tuple(f"n{number}" for number in range(20))
+    keys = [ObjectKey("default", f"web-{number}") for number in range(2000)]
+    before = {key: ring_of(names).teller(key) for key in keys}
+    shares = [sum(teller == name for teller in before.values()) for name in names]
+    assert min(shares) > 40
+    assert max(shares) < 200
+    after = {key: ring_of(names[1:]).teller(key) for key in keys}
+    assert all(after[key] == before[key] for key in keys if before[key] != names[0])
+
+
+def test_what_thousands_of_vips_cost_grows_with_their_number_and_not_with_its_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Counted are comparisons of an address with a prefix; a search among all routes made them for each VIP."""
+    desired, observed = node_of(300)
+    looked = 0
+    contains = ipaddress.IPv4Network.__contains__
+
+    def count(network: ipaddress.IPv4Network, address: object) -> bool:
+        nonlocal looked
+        looked += 1
+        return contains(network, address)
+
+    monkeypatch.setattr(ipaddress.IPv4Network, "__contains__", count)
+    seen = Sight(snapshot=Snapshot(revision=1, node_name="n1"), desired=desired, observed=observed, now=101.0, wall=0.0)
+    found = status(seen)
+    assert {vip["state"] for vip in found["vips"]} == {"Announced"}
+    assert notices(seen)[about("vips")].reason == "VipsServed"
+    assert looked < 3000

@@ -12,11 +12,10 @@ import msgspec
 
 from announcer.config.types import Readiness
 from announcer.model.lb import Backend
-from announcer.model.net import IPAddress
 from announcer.model.objects import Endpoint, EndpointSlice, ServicePort
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One endpoint of a port, merged from all slices that name it.
 
     ``draining``: it terminates and still answers, so it may be used when nothing better is left (KEP-1669).
@@ -36,14 +35,12 @@ class PortBackends(msgspec.Struct, frozen=True, kw_only=True):
     """The endpoints of one Service port, for addresses of one family.
 
     ``serving``: those that may take new connections, by backend; nobody may if it is empty. ``draining``: those that
-    terminate and still answer, whether or not they may take new ones. ``known``: how many there are in any state.
-    ``here``: those of them on this node, sorted.
+    terminate and still answer, whether or not they may take new ones. ``known``: all there are in any state, sorted.
     """
 
     serving: tuple[Candidate, ...] = ()
     draining: tuple[Candidate, ...] = ()
-    known: frozenset[tuple[IPAddress, int]] = frozenset()
-    here: tuple[Backend, ...] = ()
+    known: tuple[Backend, ...] = ()
 
     @property
     def local(self) -> tuple[Candidate, ...]:
@@ -68,17 +65,17 @@ def endpoints_of(
     Ready endpoints take new connections. Where no node has one left, ``readiness`` decides whether terminating
     endpoints that still answer do (KEP-1669: a rolling update of a single replica then loses nothing).
     """
-    found: dict[tuple[IPAddress, int], list[Endpoint]] = {}
+    # By numbers: addresses are slow to hash and to compare, and there may be 100,000 of them.
+    found: dict[tuple[int, int], list[Endpoint]] = {}
     for endpoint, number in _matching(slices, port):
         address = endpoint.addresses[0]
         if address.version == version:
-            found.setdefault((address, number), []).append(endpoint)
-    merged = [_merge(Backend(*key, False), same, node_name, publish_not_ready) for key, same in sorted(found.items())]
+            found.setdefault((int(address), number), []).append(endpoint)
+    merged = [_merge(found[key], key[1], node_name, publish_not_ready) for key in sorted(found)]
     ready = tuple(one for one in merged if one.ready)
     draining = tuple(one for one in merged if one.draining)
     fallback = draining if readiness is Readiness.READY_THEN_SERVING else ()
-    here = tuple(one.backend for one in merged if one.backend.local)
-    return PortBackends(serving=ready or fallback, draining=draining, known=frozenset(found), here=here)
+    return PortBackends(serving=ready or fallback, draining=draining, known=tuple(one.backend for one in merged))
 
 
 def _matching(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[tuple[Endpoint, int]]:
@@ -90,7 +87,7 @@ def _matching(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[tu
                         yield endpoint, target.port
 
 
-def _merge(backend: Backend, same: list[Endpoint], node_name: str, publish_not_ready: bool) -> Candidate:
+def _merge(same: list[Endpoint], port: int, node_name: str, publish_not_ready: bool) -> Candidate:
     """What the slices say together of one endpoint.
 
     A Pod that terminates never stops doing so, hence a slice that knows of it is newer than one that does not, and
@@ -103,7 +100,7 @@ def _merge(backend: Backend, same: list[Endpoint], node_name: str, publish_not_r
     ending = [one for one in same if one.terminating]
     telling = ending or same
     return Candidate(
-        backend=msgspec.structs.replace(backend, local=any(one.node_name == node_name for one in same)),
+        backend=Backend(same[0].addresses[0], port, any(one.node_name == node_name for one in same)),
         ready=publish_not_ready or any(one.ready for one in telling),
         draining=any(one.serving for one in ending),
         zone=next((one.zone for one in telling if one.zone), ""),

@@ -9,6 +9,7 @@ time it takes.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from operator import is_
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -20,17 +21,25 @@ class Memo(Generic[T]):
     def __init__(self, limit: int) -> None:
         """``limit``: when so many are there, what was not asked for since the last time goes."""
         self._limit = limit
-        self._young: dict[Hashable, tuple[tuple[Any, ...], T]] = {}
-        self._old: dict[Hashable, tuple[tuple[Any, ...], T]] = {}
+        self._young: dict[int, tuple[tuple[Any, ...], T]] = {}
+        self._old: dict[int, tuple[tuple[Any, ...], T]] = {}
 
     def get(self, values: tuple[Any, ...], rest: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
         """``compute()``, or what it gave for these very ``values`` and an equal ``rest``."""
-        key = (*map(id, values), *rest)
-        # The values are kept with the result, so nothing else can have their ids.
+        # One number as the key takes a tenth of the memory of what it is made of. Two that are the same by accident
+        # only take turns.
+        key = hash((*map(id, values), *rest))
         found = self._young.get(key)
-        if found is None:
-            found = self._old.pop(key, None) or (values, compute())
-            if len(self._young) >= self._limit:
-                self._old, self._young = self._young, {}
-            self._young[key] = found
+        if found is not None and _is_for(found[0], values, rest):
+            return found[1]
+        found = self._old.pop(key, None)
+        if found is None or not _is_for(found[0], values, rest):
+            found = ((*values, *rest), compute())
+        if len(self._young) >= self._limit:
+            self._old, self._young = self._young, {}
+        self._young[key] = found
         return found[1]
+
+
+def _is_for(known: tuple[Any, ...], values: tuple[Any, ...], rest: tuple[Hashable, ...]) -> bool:
+    return all(map(is_, known, values)) and known[len(values) :] == rest

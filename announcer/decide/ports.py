@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import is_
+
 import msgspec
 
 from announcer.config.types import Pool, Readiness, ZeroEndpoints
@@ -25,24 +27,32 @@ from announcer.model.objects import (
 )
 from announcer.snapshot import Snapshot
 
+#: One for all: an empty set takes as much memory as a small one.
+NO_NODES = frozenset[str]()
 
-class Port(msgspec.Struct, frozen=True, kw_only=True):
-    """One frontend with what stands behind it.
+
+class Port(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One frontend with what stands behind it: endpoints that are ``known``, ``serving``, ``draining``.
+
+    Those are as in :class:`~announcer.decide.endpoints.PortBackends`, reduced to backends, since a Port is kept. Most
+    often they are the very tuple that the frontend has.
 
     ``attracts``: new connections may be drawn to this node. Under the policy Local that is less than what the frontend
     serves: the last endpoints here that still answer while they terminate take what arrives, but as long as another
     node has ready ones, connections should go there. ``keeps``: without endpoints on any node the route stays.
     ``remarks`` on how the endpoints were chosen, for people. ``by_nodes``: the nodes by way of which endpoints on other
-    nodes are reached; ``missed``: endpoints that are not, because no address of their node is known.
+    nodes are reached; ``missed``: some are not, because no address of their node is known.
     """
 
     frontend: Frontend
-    found: PortBackends
+    known: tuple[Backend, ...]
+    serving: tuple[Backend, ...]
+    draining: tuple[Backend, ...]
     attracts: bool
     keeps: bool
     remarks: tuple[str, ...] = ()
-    by_nodes: frozenset[str] = frozenset()
-    missed: tuple[Candidate, ...] = ()
+    by_nodes: frozenset[str] = NO_NODES
+    missed: bool = False
 
 
 #: The ports of a large cluster, as this node sees them.
@@ -116,7 +126,7 @@ def _new_port(
     found = _found_in(slices, service, port, rules, version=key.vip.version, node_name=node_name)
     serving, draining = found.serving, found.draining
     missed: tuple[Candidate, ...] = ()
-    nodes: frozenset[str] = frozenset()
+    nodes = NO_NODES
     remark = ""
     local_only = service.external_traffic_policy is TrafficPolicy.LOCAL
     if underlay is not None and not local_only:
@@ -130,16 +140,17 @@ def _new_port(
     else:
         attracts = bool(serving)
         chosen, remark = near(serving, service, node, node_name)
-    backends = tuple(one.backend for one in chosen)
+    backends = _backends(chosen, found.known)
     keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
+    members = set(backends) if draining else ()
     terminating = tuple(
-        one.backend for one in draining if one.backend not in backends and (one.backend.local or not local_only)
+        one.backend for one in draining if one.backend not in members and (one.backend.local or not local_only)
     )
     frontend = Frontend(
         key=key,
         backends=backends,
         terminating=terminating,
-        for_others=() if local_only else _others(found.here, (*backends, *terminating)),
+        for_others=() if local_only else _others(found.known, (*backends, *terminating)),
         affinity=service.session_affinity is SessionAffinity.CLIENT_IP,
         source_ranges=source_ranges(service, key.vip.version),
         reject=keeps and not found.serving,
@@ -148,17 +159,28 @@ def _new_port(
     missed_too = missed_remark(missed, key.vip.version) if missed else ""
     return Port(
         frontend=frontend,
-        found=found,
+        known=found.known,
+        serving=_backends(found.serving, backends, found.known),
+        draining=_backends(found.draining, terminating, found.known),
         attracts=attracts,
         keeps=keeps,
         remarks=tuple(filter(None, (remark, missed_too))),
         by_nodes=nodes,
-        missed=missed,
+        missed=bool(missed),
     )
 
 
-def _others(here: tuple[Backend, ...], members: tuple[Backend, ...]) -> tuple[Backend, ...]:
+def _backends(candidates: tuple[Candidate, ...], *known: tuple[Backend, ...]) -> tuple[Backend, ...]:
+    """The backends of these, as one of the tuples that are ``known`` if it is the same."""
+    found = tuple(one.backend for one in candidates)
+    return next((same for same in known if len(same) == len(found) and all(map(is_, same, found))), found)
+
+
+def _others(known: tuple[Backend, ...], members: tuple[Backend, ...]) -> tuple[Backend, ...]:
     """Endpoints here that are no members. Other nodes name them by address: the first of each, and none of a member."""
+    here = tuple(backend for backend in known if backend.local)
+    if not here:
+        return ()
     taken = {backend.address for backend in members}
     by_address = {backend.address: backend for backend in reversed(here) if backend.address not in taken}
     return tuple(sorted(by_address.values()))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
 from announcer.config.types import Advertisement, Config, Pool
-from announcer.decide.ports import Port, ports_of
+from announcer.decide.ports import NO_NODES, Port, ports_of
 from announcer.decide.reserved import Reserved
 from announcer.decide.services import Claims
 from announcer.model.bgp import Neighbor
 from announcer.model.desired import BackendCount, Reason, VipDecision
-from announcer.model.lb import Frontend, FrontendKey
+from announcer.model.lb import Backend, Frontend, FrontendKey
 from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
 from announcer.model.objects import Node, ObjectKey, Service
 from announcer.snapshot import Snapshot
@@ -24,18 +26,21 @@ EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 NETWORK_UNAVAILABLE = "NetworkUnavailable"
 
 
-class VipResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One VIP, its frontends, and what to say of the Services behind it.
+#: One for all VIPs of which there is nothing to say.
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+class VipResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One VIP, and what to say of the Services behind it.
 
     ``conflicts``: those of which a port went to another Service, with the words for it; ``notes``: remarks.
     ``by_nodes``: nodes by way of which packets are sent, or would be if an address of them were known.
     """
 
     decision: VipDecision
-    frontends: dict[FrontendKey, Frontend]
-    conflicts: dict[ObjectKey, str]
-    notes: dict[ObjectKey, set[str]]
-    by_nodes: frozenset[str] = frozenset()
+    conflicts: Mapping[ObjectKey, str] = NOTHING
+    notes: Mapping[ObjectKey, set[str]] = NOTHING
+    by_nodes: frozenset[str] = NO_NODES
 
 
 class Vips(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,13 +72,13 @@ def decide_vips(
         if gone is not None:
             del decisions[vip]
             by_nodes.subtract(gone.by_nodes)
-            for key in gone.frontends:
+            for key in gone.decision.frontends:
                 del frontends[key]
         services = claims.by_vip.get(vip)
         if services is not None:
-            results[vip] = found = _decide_vip(snapshot, config, reserved, vip, services, neighbors)
-            decisions[vip] = found.decision
-            frontends.update(found.frontends)
+            found, ports = _decide_vip(snapshot, config, reserved, vip, services, neighbors)
+            results[vip], decisions[vip] = found, found.decision
+            frontends.update((key, port.frontend) for key, port in ports.items())
             by_nodes.update(found.by_nodes)
     return Vips(results=results, decisions=decisions, frontends=frontends, by_nodes=+by_nodes)
 
@@ -85,7 +90,7 @@ def _decide_vip(
     vip: IPAddress,
     services: tuple[Service, ...],
     neighbors: tuple[Neighbor, ...],
-) -> VipResult:
+) -> tuple[VipResult, dict[FrontendKey, Port]]:
     conflicts: dict[ObjectKey, str] = {}
     notes: dict[ObjectKey, set[str]] = {}
     pool = next(pool for pool in config.pools if pool.contains(vip))
@@ -109,9 +114,9 @@ def _decide_vip(
         frontends=tuple(sorted(ports)),
         backends=_count(ports.values()),
     )
-    frontends = {key: port.frontend for key, port in ports.items()}
-    by_nodes = frozenset[str]().union(*(port.by_nodes for port in ports.values()))
-    return VipResult(decision=decision, frontends=frontends, conflicts=conflicts, notes=notes, by_nodes=by_nodes)
+    by_nodes = NO_NODES.union(*(port.by_nodes for port in ports.values())) or NO_NODES
+    found = VipResult(decision=decision, conflicts=conflicts or NOTHING, notes=notes or NOTHING, by_nodes=by_nodes)
+    return found, ports
 
 
 def _reason(
@@ -130,9 +135,9 @@ def _reason(
         return Reason.NODE_EXCLUDED, f"the node has the label {EXCLUDE_LABEL}"
     if node is not None and node.conditions.get(NETWORK_UNAVAILABLE) == "True":
         return Reason.NODE_NETWORK_UNAVAILABLE, f"the node has the condition {NETWORK_UNAVAILABLE}"
-    if not any(port.found.serving or port.keeps for port in ports.values()):
+    if not any(port.serving or port.keeps for port in ports.values()):
         return Reason.NO_ENDPOINTS, _no_endpoints(ports.values())
-    elsewhere = [key for key, port in ports.items() if port.found.serving and not port.attracts]
+    elsewhere = [key for key, port in ports.items() if port.serving and not port.attracts]
     if elsewhere:
         return Reason.NO_LOCAL_ENDPOINTS, _no_local_endpoints(ports[min(elsewhere)])
     if not neighbors:
@@ -143,8 +148,8 @@ def _reason(
 
 
 def _no_endpoints(ports: Iterable[Port]) -> str:
-    known = {endpoint for port in ports for endpoint in port.found.known}
-    draining = {one.backend for port in ports for one in port.found.draining}
+    known = {(one.address, one.port) for port in ports for one in port.known}
+    draining = {one for port in ports for one in port.draining}
     if draining:
         return f"{len(known)} endpoints known, none of them ready; {len(draining)} terminate and still answer"
     return f"{len(known)} endpoints known, none of them ready" if known else "no endpoints at all"
@@ -182,13 +187,15 @@ def _routes(
     return tuple(routes), refused
 
 
-def _count(ports: Iterable[Port]) -> BackendCount:
+def _count(ports: Collection[Port]) -> BackendCount:
     """Endpoints by address: one that serves two ports of the VIP is one backend to an operator."""
-    total: set[IPAddress] = set()
-    serving: set[IPAddress] = set()
-    local: set[IPAddress] = set()
-    for port in ports:
-        total.update(address for address, _ in port.found.known)
-        serving.update(one.backend.address for one in port.found.serving)
-        local.update(one.backend.address for one in port.found.local)
-    return BackendCount(total=len(total), serving=len(serving), local=len(local))
+    return BackendCount(
+        total=_distinct(port.known for port in ports),
+        serving=_distinct(port.serving for port in ports),
+        local=_distinct(tuple(one for one in port.serving if one.local) for port in ports),
+    )
+
+
+def _distinct(groups: Iterable[tuple[Backend, ...]]) -> int:
+    """How many addresses. They are all of the VIP's family, so their numbers tell them apart, and faster."""
+    return len({int(one.address) for group in groups for one in group})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -69,7 +70,7 @@ def _object(field: Field, list_kind: str, list_version: Any) -> KubeObject | Non
     name = metadata.get("name").text()
     if not name and len(field.problems) == before:
         metadata.get("name").wrong("is missing", f"give the {kind} a name")
-    namespace = metadata.get("namespace").text("default") if namespaced else ""
+    namespace = intern(metadata.get("namespace").text("default")) if namespaced else ""
     result = read(field, ObjectKey(namespace or "default" if namespaced else "", name))
     return result if len(field.problems) == before else None
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from sys import intern
+
 from announcer.manifests.fields import Field
+from announcer.manifests.plain import plain_endpoint
 from announcer.manifests.service import one_of
 from announcer.model.net import Protocol
 from announcer.model.objects import Endpoint, EndpointSlice, ObjectKey, SlicePort
@@ -40,14 +43,17 @@ def _port(field: Field) -> SlicePort | None:
     if number.value is None:
         return None
     return SlicePort(
-        name=field.get("name").text(),
+        name=intern(field.get("name").text()),
         protocol=one_of(field.get("protocol"), Protocol.TCP),
         port=number.port(),
     )
 
 
-def _endpoint(field: Field, version: int | None) -> Endpoint | None:
+def _endpoint(field: Field, version: int) -> Endpoint | None:
     """An endpoint. Absent conditions: ready is true, serving is what ready is, terminating is false (KEP-1672)."""
+    plain = plain_endpoint(field.value) if version == 4 else None
+    if plain is not None:
+        return plain
     addresses = []
     for item in field.get("addresses").items():
         address = item.address()
@@ -65,8 +71,8 @@ def _endpoint(field: Field, version: int | None) -> Endpoint | None:
         ready=ready,
         serving=conditions.get("serving").truth(ready),
         terminating=conditions.get("terminating").truth(False),
-        node_name=field.get("nodeName").text(),
-        zone=field.get("zone").text(),
+        node_name=intern(field.get("nodeName").text()),
+        zone=intern(field.get("zone").text()),
         for_zones=_names(field.get("hints", "forZones")),
         for_nodes=_names(field.get("hints", "forNodes")),
     )
@@ -74,5 +80,5 @@ def _endpoint(field: Field, version: int | None) -> Endpoint | None:
 
 def _names(field: Field) -> tuple[str, ...]:
     """The names of a list of hints (KEP-2433, KEP-3015), sorted."""
-    found = {item.get("name").text() for item in field.items()}
+    found = {intern(item.get("name").text()) for item in field.items()}
     return tuple(sorted(found - {""}))

@@ -15,6 +15,10 @@ from announcer.yamltree import PathPart, path_text, shown
 Path: TypeAlias = tuple[PathPart, ...]
 
 
+#: Most objects have no labels, no annotations or no selector, and an empty map takes as much as a small one.
+_NO_TEXTS: dict[str, str] = {}
+
+
 def _no_place(_: Path) -> tuple[int, int]:
     return 0, 0
 
@@ -82,8 +86,8 @@ class Field:
         return default if found is None else str(found)
 
     def texts(self) -> dict[str, str]:
-        """A map of text to text, such as labels."""
-        return {key: field.text() for key, field in self.entries()}
+        """A map of text to text, such as labels. All that are empty are one."""
+        return {key: field.text() for key, field in self.entries()} or _NO_TEXTS
 
     def truth(self, default: bool) -> bool:
         """``true`` or ``false``."""

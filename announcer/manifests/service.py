@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from enum import StrEnum
+from sys import intern
 from typing import TypeVar
 
 from announcer.manifests.fields import Field
@@ -53,7 +54,7 @@ def service(field: Field, key: ObjectKey) -> Service:
         key=key,
         labels=metadata.get("labels").texts(),
         annotations=metadata.get("annotations").texts(),
-        type=spec.get("type").text() or "ClusterIP",
+        type=intern(spec.get("type").text() or "ClusterIP"),
         selector=spec.get("selector").texts(),
         cluster_ips=_cluster_ips(spec),
         ip_families=tuple(_FAMILIES[one_of(item, Family.IPV4)] for item in spec.get("ipFamilies").items()),
@@ -103,7 +104,7 @@ def _allocation(status: Field) -> Condition | None:
 
 def _port(field: Field) -> ServicePort:
     return ServicePort(
-        name=field.get("name").text(),
+        name=intern(field.get("name").text()),
         protocol=one_of(field.get("protocol"), Protocol.TCP),
         port=field.get("port").port(),
         node_port=field.get("nodePort").port(0),

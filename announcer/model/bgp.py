@@ -93,7 +93,7 @@ class Origin(StrEnum):
     INCOMPLETE = "incomplete"
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class Route(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One entry of an Adj-RIB-Out: NLRI with its path attributes.
 
     ``next_hop`` None: this node, by an address that the session allows ("next hop self"). ``local_pref`` None: the
@@ -123,7 +123,7 @@ class PeerState(StrEnum):
     ESTABLISHED = "Established"
 
 
-class RibEntry(msgspec.Struct, frozen=True, kw_only=True):
+class RibEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of one prefix towards one peer.
 
     ``withdrawing`` False: the route was given to the engine. True: its withdrawal was. ``acknowledged``: the engine

@@ -41,7 +41,7 @@ class Reason(StrEnum):
     SOURCES_NOT_SYNCED = "sourcesNotSynced"
 
 
-class BackendCount(msgspec.Struct, frozen=True, kw_only=True):
+class BackendCount(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Endpoints of a VIP, by address: known, serving (they may take new connections), and serving on this node."""
 
     total: int = 0
@@ -49,7 +49,7 @@ class BackendCount(msgspec.Struct, frozen=True, kw_only=True):
     local: int = 0
 
 
-class VipDecision(msgspec.Struct, frozen=True, kw_only=True):
+class VipDecision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One VIP: whether this node should announce it, and if not, why.
 
     ``routes`` are the prefixes that cover it (several if the pool has several advertisements). ``frontends`` are
@@ -67,7 +67,7 @@ class VipDecision(msgspec.Struct, frozen=True, kw_only=True):
     backends: BackendCount = BackendCount()
 
 
-class ServiceDecision(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceDecision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One Service: its VIPs, or why it has none. ``notes`` are remarks for people that refuse nothing."""
 
     key: ObjectKey
@@ -93,7 +93,7 @@ class PeerRefusal(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
-class DesiredRoute(msgspec.Struct, frozen=True, kw_only=True):
+class DesiredRoute(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A route that a peer should hold, and the VIPs that stand behind it.
 
     ``vips`` empty: it needs no proof (a Pod CIDR). Otherwise it may be announced while at least one of them is

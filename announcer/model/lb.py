@@ -10,7 +10,7 @@ import msgspec
 from announcer.model.net import IPAddress, IPNetwork, Protocol
 
 
-class FrontendKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
+class FrontendKey(msgspec.Struct, frozen=True, order=True, cache_hash=True, gc=False):
     """What a packet is matched by: destination address, transport protocol, destination port."""
 
     vip: IPAddress
@@ -23,7 +23,7 @@ class FrontendKey(msgspec.Struct, frozen=True, order=True, cache_hash=True):
         return f"{host}:{self.port}/{self.protocol}"
 
 
-class Backend(msgspec.Struct, frozen=True, order=True, cache_hash=True):
+class Backend(msgspec.Struct, frozen=True, order=True, cache_hash=True, gc=False):
     """A real server: where packets of a frontend are taken.
 
     ``local``: it runs on this node, so packets are translated (DNAT) and handed to it; otherwise they are sent on as
@@ -102,7 +102,7 @@ class PortRange(NamedTuple):
 DEFAULT_SNAT_PORTS = PortRange(61000, 65535)
 
 
-class Frontend(msgspec.Struct, frozen=True, kw_only=True):
+class Frontend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A frontend and the backends that may take its new connections.
 
     ``backends`` is sorted and without duplicates, so that equal sets compare equal. An empty set is a real state:
@@ -167,7 +167,7 @@ class MapUsage(msgspec.Struct, frozen=True):
     max: int
 
 
-class Proof(msgspec.Struct, frozen=True, kw_only=True):
+class Proof(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the last proof of a VIP found.
 
     ``at`` in CLOCK_MONOTONIC seconds; ``since``: when proofs of this VIP began to end as this one did (set by

@@ -23,7 +23,7 @@ class Kind(StrEnum):
     SECRET = "Secret"
 
 
-class ObjectKey(msgspec.Struct, frozen=True, order=True):
+class ObjectKey(msgspec.Struct, frozen=True, order=True, gc=False):
     """Namespace and name; the namespace of a cluster-wide object is empty."""
 
     namespace: str
@@ -34,7 +34,7 @@ class ObjectKey(msgspec.Struct, frozen=True, order=True):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-class Taint(msgspec.Struct, frozen=True):
+class Taint(msgspec.Struct, frozen=True, gc=False):
     """One of ``Node.spec.taints``."""
 
     key: str
@@ -77,7 +77,7 @@ class SessionAffinity(StrEnum):
 DEFAULT_AFFINITY_SECONDS = 10800
 
 
-class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One of ``Service.spec.ports``. ``name`` is what ties it to the port of an EndpointSlice; it may be empty."""
 
     name: str = ""
@@ -86,7 +86,7 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     node_port: int = 0
 
 
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
+class Condition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One of ``Service.status.conditions``; ``since`` is ``lastTransitionTime``."""
 
     status: str = ""
@@ -95,7 +95,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     since: str = ""
 
 
-class Service(msgspec.Struct, frozen=True, kw_only=True):
+class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """core/v1 Service.
 
     ``ingress`` is ``status.loadBalancer.ingress[].ip``; ``requested`` is ``spec.loadBalancerIP`` (empty: any address
@@ -135,7 +135,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     traffic_distribution: str = ""
 
 
-class SlicePort(msgspec.Struct, frozen=True, kw_only=True):
+class SlicePort(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One of ``EndpointSlice.ports``: the port that the pods listen on."""
 
     name: str = ""
@@ -143,7 +143,7 @@ class SlicePort(msgspec.Struct, frozen=True, kw_only=True):
     port: int
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One of ``EndpointSlice.endpoints``, with the defaults that the API gives to absent conditions (KEP-1672).
 
     ``addresses`` are interchangeable names of one endpoint; the API tells consumers to use the first.
@@ -160,7 +160,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     for_nodes: tuple[str, ...] = ()
 
 
-class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True):
+class EndpointSlice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """discovery.k8s.io/v1 EndpointSlice. ``service`` comes from the label ``kubernetes.io/service-name``."""
 
     key: ObjectKey

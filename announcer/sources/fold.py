@@ -25,6 +25,7 @@ from announcer.yamltree import (
     locate,
     plain_value,
     read_documents,
+    read_json,
 )
 
 #: A folder is written by hand or by a generator; a larger file is something else.
@@ -38,7 +39,7 @@ class Unreadable(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-class PlacedObject(msgspec.Struct, frozen=True):
+class PlacedObject(msgspec.Struct, frozen=True, gc=False):
     """An object and the line where it begins."""
 
     item: KubeObject
@@ -87,6 +88,24 @@ def read_file(name: str, content: bytes) -> FileState:
     text = decode_text(content, file=name, limit=MAX_FILE_BYTES)
     if isinstance(text, ConfigProblem):
         return FileState(problems=(text,))
+    return _read_json(name, text) or _read_yaml(name, text)
+
+
+def _read_json(name: str, text: str) -> FileState | None:
+    """The objects of a file that is nothing but JSON. None if anything in it is wrong: its place is not known here."""
+    objects: list[PlacedObject] = []
+    documents = read_json(text)
+    if documents is None:
+        return None
+    for document in documents:
+        decoded = decode(document.value, Origin(file=name))
+        if decoded.problems:
+            return None
+        objects.extend(PlacedObject(item, document.line) for item in decoded.objects)
+    return FileState(objects=tuple(objects), good=True)
+
+
+def _read_yaml(name: str, text: str) -> FileState:
     reading = read_documents(text, file=name)
     problems = list(reading.problems)
     objects: list[PlacedObject] = []

@@ -3,14 +3,17 @@
 PyYAML's loaders turn text into Python values at once. That loses the line of a value, takes ``no`` for False and
 ``65000:10`` for 3900010, lets a duplicate key win silently, follows alias bombs, and recurses as deep as the text says.
 Here the *events* of PyYAML (its libyaml parser) become a small tree of frozen nodes within fixed limits, and what is
-wrong becomes a list of :class:`ConfigProblem`. JSON is a subset of YAML and goes the same way.
+wrong becomes a list of :class:`ConfigProblem`. JSON is a subset of YAML and may go the same way; a text that is nothing
+but JSON has a shorter one.
 
 ::
 
     bytes ── decode_text ──> str ── read_documents ──> nodes ──> the bgp-config dialect (own walker)
-                                                             └─> plain values (Kubernetes manifests)
+       │                                                     └─> plain values (Kubernetes manifests)
+       └───── read_json, if it is nothing but JSON ──────────────────^
 """
 
+from announcer.yamltree.as_json import PlainDocument, read_json
 from announcer.yamltree.nodes import (
     Document,
     Node,
@@ -34,6 +37,7 @@ __all__ = [
     "Limits",
     "Node",
     "PathPart",
+    "PlainDocument",
     "Reading",
     "YamlList",
     "YamlMap",
@@ -47,5 +51,6 @@ __all__ = [
     "path_text",
     "plain_value",
     "read_documents",
+    "read_json",
     "shown",
 ]

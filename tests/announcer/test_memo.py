@@ -41,3 +41,12 @@ def test_a_decision_sees_every_change_of_a_slice_or_a_port() -> None:
     counts = [sum(len(one.backends) for one in found.frontends.values()) for found in (first, more, gone)]
     assert counts[0] < counts[1]
     assert counts[2] == 0
+
+
+def test_two_of_the_same_hash_are_told_apart() -> None:
+    memo: Memo[str] = Memo(10)
+    values = ((1,),)
+    assert hash(-1) == hash(-2)
+    for _ in range(2):
+        assert memo.get(values, (-1,), lambda: "one") == "one"
+        assert memo.get(values, (-2,), lambda: "two") == "two"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from announcer.model.objects import ConfigMap, KubeObject, ObjectKey
+from announcer.manifests import decode
+from announcer.manifests.plain import plain_endpoint
+from announcer.model.objects import ConfigMap, EndpointSlice, KubeObject, ObjectKey
 from announcer.sources.events import Replace
-from announcer.sources.fold import FileState, Unreadable, fold, merge
+from announcer.sources.fold import FileState, Unreadable, fold, merge, read_file
 
 
 def service(name: str, extra: str = "") -> str:
@@ -175,3 +180,80 @@ def test_nothing_is_lost_but_by_removal(steps: list[tuple[str, str | bytes | Non
         event = folder.change(contents={name: content})
         wanted = {item.key for objects in expected.values() for item in objects}
         assert {item.key for item in event.objects} == wanted
+
+
+def as_json(name: str, port: object = 80) -> str:
+    spec = {"type": "LoadBalancer", "ports": [{"port": port}]}
+    return json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
+
+
+def test_json_gives_the_objects_and_the_places_that_yaml_gives() -> None:
+    text = f"{as_json('one')}\n---\n\n{as_json('two')}\n"
+    state = read_file("a.json", text.encode())
+    assert state == read_file("a.json", f"{text}# not JSON any more\n".encode())
+    assert [(placed.item.key.name, placed.line) for placed in state.objects] == [("one", 1), ("two", 4)]
+
+
+def test_what_is_wrong_in_json_has_its_place() -> None:
+    event = Folder().change(a=f"{as_json('good')}\n---\n{as_json('bad', 'x')}\n")
+    assert names(event) == ["good"]
+    (problem,) = event.problems
+    assert (problem.line, problem.path) == (3, "spec.ports[0].port")
+    assert problem.column > 1
+
+
+def test_an_endpoint_is_the_same_however_it_is_read() -> None:
+    endpoints: list[dict[str, Any]] = [
+        {"addresses": ["10.0.0.1"]},
+        {"addresses": ["10.0.0.2"], "nodeName": "n1", "zone": "z", "conditions": {"ready": False, "serving": True}},
+        {"addresses": ["10.0.0.3"], "nodeName": None, "conditions": {"terminating": True, "serving": None}},
+        {"addresses": ["10.0.0.4"], "conditions": None, "hints": None},
+    ]
+    for endpoint in endpoints:
+        plain = plain_endpoint(endpoint)
+        assert plain is not None
+        # A second address is more than the short way takes.
+        both = {**endpoint, "addresses": [*endpoint["addresses"], "10.0.0.9"]}
+        assert plain_endpoint(both) is None
+        (long,) = slice_of(both).endpoints
+        assert msgspec.structs.replace(long, addresses=long.addresses[:1]) == plain
+        assert slice_of(endpoint).endpoints == (plain,)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        {"addresses": ["10.0.0.01"]},
+        {"addresses": ["10.0.0"]},
+        {"addresses": ["10.0.0.1\0"]},
+        {"addresses": ["fd00::1"]},
+        {"addresses": [167772161]},
+        {"addresses": "10.0.0.1"},
+        {"addresses": []},
+        {"addresses": ["10.0.0.1"], "conditions": {"ready": 1}},
+        {"addresses": ["10.0.0.1"], "conditions": {"serving": "true"}},
+        {"addresses": ["10.0.0.1"], "conditions": []},
+        {"addresses": ["10.0.0.1"], "conditions": "x"},
+        {"addresses": ["10.0.0.1"], "nodeName": 1},
+        {"addresses": ["10.0.0.1"], "nodeName": False},
+        {"addresses": ["10.0.0.1"], "zone": []},
+        "10.0.0.1",
+    ],
+)
+def test_an_endpoint_with_something_wrong_is_refused(endpoint: Any) -> None:
+    assert plain_endpoint(endpoint) is None
+    assert decode({**SLICE, "endpoints": [endpoint]}).problems
+
+
+SLICE = {
+    "apiVersion": "discovery.k8s.io/v1",
+    "kind": "EndpointSlice",
+    "metadata": {"name": "s", "labels": {"kubernetes.io/service-name": "web"}},
+    "addressType": "IPv4",
+}
+
+
+def slice_of(*endpoints: Any) -> EndpointSlice:
+    (found,) = decode({**SLICE, "endpoints": list(endpoints)}).objects
+    assert isinstance(found, EndpointSlice)
+    return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import is_
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +26,8 @@ from announcer.snapshot import (
 )
 from announcer.sources.events import Replace, SourceEvent
 
+V = TypeVar("V")
+
 #: The ConfigMap that holds the configuration.
 CONFIG_MAP_NAME = "bgp-config"
 
@@ -40,7 +44,10 @@ def absorb(snapshot: Snapshot, event: SourceEvent, config: ConfigView, *, standa
 
     ``standalone``: no cluster allocates addresses, so this function does, for the Services that have none.
     """
-    index = _index(snapshot, event)
+    before = ObjectIndex(
+        nodes=snapshot.nodes, services=snapshot.services, slices=snapshot.slices, secrets=snapshot.secrets
+    )
+    index = _index(before, event)
     seen = Snapshot(
         revision=snapshot.revision + 1,
         node_name=snapshot.node_name,
@@ -54,15 +61,20 @@ def absorb(snapshot: Snapshot, event: SourceEvent, config: ConfigView, *, standa
         drain=snapshot.drain,
         lb_mode=snapshot.lb_mode,
     )
-    return with_config(seen, config)
-
-
-def _index(snapshot: Snapshot, event: SourceEvent) -> ObjectIndex:
-    if isinstance(event, Replace):
-        return index_objects(event.objects)
-    before = ObjectIndex(
-        nodes=snapshot.nodes, services=snapshot.services, slices=snapshot.slices, secrets=snapshot.secrets
+    # Addresses depend on nothing else. What is the same as before is the same value: see ``decider``.
+    same = seen.services is snapshot.services and config.config is snapshot.config.config
+    after = snapshot if same and standalone and snapshot.standalone else with_config(seen, config)
+    return msgspec.structs.replace(
+        seen,
+        config=config,
+        allocated=_kept(snapshot.allocated, after.allocated),
+        refused=_kept(snapshot.refused, after.refused),
     )
+
+
+def _index(before: ObjectIndex, event: SourceEvent) -> ObjectIndex:
+    if isinstance(event, Replace):
+        return index_objects(event.objects, before)
     return update_index(before, event.changed, event.removed)
 
 
@@ -120,6 +132,14 @@ def guard_empty(before: ConfigView, after: ConfigView, *, file: str, line: int =
         hint="to stop announcing, remove the Services or drain the node; the last good configuration stays",
     )
     return take_config(before, None, (problem,))
+
+
+def _kept(before: Mapping[ObjectKey, V], found: Mapping[ObjectKey, V]) -> Mapping[ObjectKey, V]:
+    """``found``, with the very values of ``before`` where they are equal."""
+    if before is found:
+        return before
+    kept = {key: before[key] if before.get(key) == value else value for key, value in found.items()}
+    return before if len(kept) == len(before) and all(map(is_, kept.values(), map(before.get, kept))) else kept
 
 
 def _allocate(config: Config | None, services: Iterable[Service]) -> Allocations:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Any
+from operator import is_
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +19,8 @@ from announcer.model.errors import ConfigProblem
 from announcer.model.lb import LbMode
 from announcer.model.net import IPAddress
 from announcer.model.objects import ConfigMap, EndpointSlice, KubeObject, Node, ObjectKey, Secret, Service
+
+V = TypeVar("V")
 
 
 class ConfigState(StrEnum):
@@ -57,7 +60,8 @@ def take_config(
 ) -> ConfigView:
     """The view after a bgp-config was read: a good one replaces, a bad one leaves the last good one in force."""
     if config is not None:
-        return ConfigView(state=ConfigState.APPLIED, config=config, namespace=namespace)
+        kept = before.config if config == before.config else config
+        return ConfigView(state=ConfigState.APPLIED, config=kept, namespace=namespace)
     state = ConfigState.STALE if before.config is not None else ConfigState.INVALID
     return msgspec.structs.replace(before, state=state, problems=problems)
 
@@ -110,8 +114,12 @@ class ObjectIndex(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[ObjectKey, Secret] = {}
 
 
-def index_objects(objects: Iterable[KubeObject]) -> ObjectIndex:
-    """Sort objects into an index. Slices of one Service are ordered by name, so that equal sets give equal values."""
+def index_objects(objects: Iterable[KubeObject], before: ObjectIndex | None = None) -> ObjectIndex:
+    """Sort objects into an index. Slices of one Service are ordered by name, so that equal sets give equal values.
+
+    What holds the very objects that it holds in ``before`` is the same value as there.
+    """
+    known = before or ObjectIndex()
     nodes: dict[ObjectKey, Node] = {}
     services: dict[ObjectKey, Service] = {}
     slices: dict[ObjectKey, list[EndpointSlice]] = {}
@@ -128,8 +136,23 @@ def index_objects(objects: Iterable[KubeObject]) -> ObjectIndex:
                 secrets[item.key] = item
             case ConfigMap():
                 pass  # ``inputs`` looks for the one that counts
-    ordered = {owner: tuple(sorted(found, key=lambda s: s.key)) for owner, found in slices.items()}
-    return ObjectIndex(nodes=nodes, services=services, slices=ordered, secrets=secrets)
+    ordered = {owner: _ordered(found, known.slices.get(owner, ())) for owner, found in slices.items()}
+    return ObjectIndex(
+        nodes=_same(known.nodes, nodes),
+        services=_same(known.services, services),
+        slices=_same(known.slices, ordered),
+        secrets=_same(known.secrets, secrets),
+    )
+
+
+def _ordered(found: list[EndpointSlice], before: tuple[EndpointSlice, ...]) -> tuple[EndpointSlice, ...]:
+    if len(found) > 1:
+        found.sort(key=lambda one: one.key)
+    return before if len(before) == len(found) and all(map(is_, before, found)) else tuple(found)
+
+
+def _same(before: Mapping[ObjectKey, V], found: dict[ObjectKey, V]) -> Mapping[ObjectKey, V]:
+    return before if len(before) == len(found) and all(map(is_, found.values(), map(before.get, found))) else found
 
 
 def update_index(index: ObjectIndex, changed: Iterable[KubeObject], removed: Iterable[KubeObject]) -> ObjectIndex:

@@ -59,13 +59,17 @@ class FileState(msgspec.Struct, frozen=True, kw_only=True):
 
 def fold(
     before: Mapping[str, FileState], changed: Mapping[str, bytes | Unreadable], present: Collection[str]
-) -> dict[str, FileState]:
-    """The files after some of them changed. ``present``: the names of all files that exist; the others are gone."""
+) -> Mapping[str, FileState]:
+    """The files after some of them changed. ``present``: the names of all files that exist; the others are gone.
+
+    What says the same as before is the same value as before: of an object, of a file, and of all of them.
+    """
     after = {name: state for name, state in before.items() if name in present and name not in changed}
     for name, content in changed.items():
         if name in present:
-            after[name] = _take(before.get(name, FileState()), name, content)
-    return after
+            known = before.get(name, FileState())
+            after[name] = _shared(known, _take(known, name, content))
+    return before if len(after) == len(before) and all(before.get(name) is after[name] for name in after) else after
 
 
 def merge(files: Mapping[str, FileState], *, problems: Iterable[ConfigProblem] = (), synced: bool = True) -> Replace:
@@ -131,6 +135,19 @@ def _take(before: FileState, name: str, content: bytes | Unreadable) -> FileStat
         return now
     note = ConfigProblem(file=name, problem=f"its last good content ({_count(before)}) stays in force")
     return FileState(objects=before.objects, problems=(*now.problems, note), good=before.good)
+
+
+def _shared(before: FileState, now: FileState) -> FileState:
+    """``now``, made of what is equal in ``before``: whoever decides looks only into what is another value."""
+    known = {(type(placed.item), placed.item.key): placed.item for placed in before.objects}
+
+    def kept(item: KubeObject) -> KubeObject:
+        same = known.get((type(item), item.key))
+        return same if same is not None and same == item else item
+
+    objects = tuple(PlacedObject(kept(placed.item), placed.line) for placed in now.objects)
+    after = msgspec.structs.replace(now, objects=objects)
+    return before if after == before else after
 
 
 def _origin(name: str, document: Document, lines: list[str]) -> Origin:

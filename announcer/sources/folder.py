@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 from announcer.model.errors import ConfigProblem
@@ -26,6 +26,11 @@ from announcer.sources.watch import Watch
 
 #: A folder that is gone, or cannot be watched, is looked at this often, in seconds.
 _IMPATIENT = 0.5
+
+#: To list a folder of many files takes long, so without an event it is done more rarely: a thousandth of the time goes
+#: into it, but the next time is never later than so many seconds.
+_COST_FACTOR = 1000.0
+_LATEST = 30.0
 
 #: Something in the folder may change all the time; after so many looks, what was seen last counts.
 _TRIES = 3
@@ -40,11 +45,14 @@ class FolderSource:
         self._poll = poll
         self._settle = settle
         self._patience = patience
-        self._files: dict[str, FileState] = {}
+        self._files: Mapping[str, FileState] = {}
+        self._said: tuple[Mapping[str, FileState], tuple[ConfigProblem, ...], bool] | None = None
+        self._event = Replace()
         self._stamps: dict[str, Stamp] = {}
         self._watch: Watch | None = None
         self._watched: dict[Path, tuple[int, int]] = {}
         self._readable = False
+        self._cost = 0.0
         self._looked = time.monotonic()
         self._watch_problem: tuple[ConfigProblem, ...] = ()
 
@@ -72,7 +80,7 @@ class FolderSource:
                 if event.synced or self._readable:
                     self._looked = time.monotonic()
                 self._readable = event.synced
-                if event != last:
+                if event is not last:
                     last = event
                     yield event
                 await self._rest()
@@ -91,24 +99,39 @@ class FolderSource:
 
     async def _look(self) -> Replace:
         """One complete look. Directories are watched before their files are read, so nothing is missed."""
-        listing = await asyncio.to_thread(list_folder, self._root)
+        listing = await asyncio.to_thread(self._list)
         while listing.directories != self._watched and not listing.problem:
             self._rewatch(listing)
-            listing = await asyncio.to_thread(list_folder, self._root)
+            listing = await asyncio.to_thread(self._list)
         if listing.problem:
             self._unwatch()
             hint = "the last state of the folder stays in force" if self._files else "nothing is announced before"
             problem = ConfigProblem(file=str(self._root), problem=f"cannot be read: {listing.problem}", hint=hint)
-            return merge(self._files, problems=(problem,), synced=False)
+            return self._say((problem,), synced=False)
         await asyncio.to_thread(self._read, listing)
-        return merge(self._files, problems=self._watch_problem)
+        return self._say(self._watch_problem)
+
+    def _say(self, problems: tuple[ConfigProblem, ...], *, synced: bool = True) -> Replace:
+        """What there is to tell now: the very event of last time if that is the same."""
+        said = (self._files, problems, synced)
+        if self._said is None or said[0] is not self._said[0] or said[1:] != self._said[1:]:
+            event = merge(self._files, problems=problems, synced=synced)
+            self._event = self._event if event == self._event else event
+            self._said = said
+        return self._event
 
     async def _rest(self) -> None:
-        """Until it is time for another look."""
+        """Until it is time for another look. Without an event it is for what inotify does not tell, and may be late."""
         if self._watch is not None:
-            await self._watch.wait(self._poll)
+            await self._watch.wait(max(self._poll, min(_COST_FACTOR * self._cost, _LATEST)))
         else:
             await asyncio.sleep(min(self._poll, _IMPATIENT))
+
+    def _list(self) -> Listing:
+        began = time.thread_time()
+        listing = list_folder(self._root)
+        self._cost = time.thread_time() - began
+        return listing
 
     def _read(self, listing: Listing) -> None:
         """Read the files that changed since the last look, and fold them in."""

@@ -8,7 +8,7 @@ import pytest
 
 from announcer.inputs import absorb, config_from_objects
 from announcer.model.errors import ConfigProblem
-from announcer.model.objects import ConfigMap, ObjectKey
+from announcer.model.objects import ConfigMap, KubeObject, ObjectKey
 from announcer.run.last_good import LastGood
 from announcer.snapshot import ConfigState, ConfigView, Snapshot
 from announcer.sources.events import Replace
@@ -105,3 +105,28 @@ def test_a_stale_view_is_not_kept(tmp_path: Path) -> None:
     folder = tmp_path
     LastGood(folder).keep(ConfigView(state=ConfigState.STALE, config=config()))
     assert LastGood(folder).load() == ConfigView()
+
+
+def standing(*objects: KubeObject, before: Snapshot | None = None) -> Snapshot:
+    first = before or Snapshot(revision=0, node_name="n1")
+    view = config_from_objects(first.config, [config_map(CONFIG)])
+    return absorb(first, Replace(objects=objects), view, standalone=True)
+
+
+def test_what_did_not_change_is_the_same_value_as_before() -> None:
+    """A source that tells everything anew costs no more than one that tells what has changed."""
+    auto, other = service("auto", vip=None), service("other", vip="203.0.113.9")
+    refused = service("outside", vip=None, requested=(ip("198.18.0.1"),))
+    one, two = endpoints("auto", "10.244.1.10"), endpoints("other", "10.244.1.11")
+    this = node()
+    before = standing(this, auto, other, refused, one, two)
+    again = standing(this, auto, other, refused, one, two, before=before)
+    for name in ("nodes", "services", "slices", "secrets", "allocated", "refused"):
+        assert getattr(again, name) is getattr(before, name), name
+    assert again.config.config is before.config.config
+    changed = standing(this, auto, refused, one, endpoints("other", "10.244.1.12"), before=before)
+    assert changed.slices[key("auto")] is before.slices[key("auto")]
+    assert changed.slices[key("other")] is not before.slices[key("other")]
+    assert changed.services.keys() == {key("auto"), key("outside")}
+    assert changed.allocated[key("auto")] is before.allocated[key("auto")]
+    assert changed.refused[key("outside")] is before.refused[key("outside")]

@@ -30,7 +30,7 @@ class Folder:
     """A folder that is only a value."""
 
     def __init__(self) -> None:
-        self.files: dict[str, FileState] = {}
+        self.files: Mapping[str, FileState] = {}
 
     def change(
         self,
@@ -153,7 +153,7 @@ def test_a_config_map_knows_the_lines_of_its_values() -> None:
 def test_no_order_of_reading_changes_the_result() -> None:
     texts = {name: service(name).encode() for name in "abc"}
     at_once = fold({}, texts, texts)
-    one_by_one: dict[str, FileState] = {}
+    one_by_one: Mapping[str, FileState] = {}
     for name in "cab":
         one_by_one = fold(one_by_one, {name: texts[name]}, {*one_by_one, name})
     assert merge(at_once) == merge(one_by_one)
@@ -257,3 +257,19 @@ def slice_of(*endpoints: Any) -> EndpointSlice:
     (found,) = decode({**SLICE, "endpoints": list(endpoints)}).objects
     assert isinstance(found, EndpointSlice)
     return found
+
+
+def test_what_did_not_change_is_the_same_value_as_before() -> None:
+    folder = Folder()
+    text = service("one") + "---\n" + service("two")
+    before = folder.change(a=text, b=service("three"))
+    files = folder.files
+    folder.change(a=text)
+    assert folder.files is files
+    commented = folder.change(a="# a comment\n" + text)
+    assert folder.files is not files, "the lines are others"
+    assert folder.files["b.yaml"] is files["b.yaml"]
+    after = folder.change(a=text.replace("name: two", "name: two, labels: {a: b}"))
+    for event in (commented, after):
+        assert [one is other for one, other in zip(before.objects, event.objects, strict=True)][::2] == [True, True]
+    assert after.objects[1] != before.objects[1]

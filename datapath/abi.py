@@ -7,7 +7,7 @@ header when the shim is opened, so the two cannot drift apart unseen.
 from __future__ import annotations
 
 import struct
-from enum import IntFlag, StrEnum
+from enum import IntEnum, IntFlag, StrEnum
 
 from announcer.model.errors import BugError
 
@@ -99,6 +99,14 @@ class SnatState(IntFlag):
     RST = 8
 
 
+class Summed(IntEnum):
+    """The maps that the program ``lb_sum`` adds up: ``LB_SUM_...``."""
+
+    FRONTENDS = 0
+    VIPS = 1
+    DECAPS = 2
+
+
 class SettingFlag(IntFlag):
     """``flags`` of ``struct lb_settings``."""
 
@@ -131,6 +139,7 @@ VLAN = struct.Struct("=I")
 VLAN_WAY = struct.Struct("=I4s4s")
 SETTINGS = struct.Struct("=II")
 PROBE = struct.Struct("=IIII")
+SUM = struct.Struct("=QQ")
 
 PAGE_BYTES = 4096
 PAGE_WORDS = PAGE_BYTES // 4
@@ -144,7 +153,8 @@ SNAT_RANGE = struct.Struct("=HH")
 SNAT_RANGE_AT, UNSTACKED_AT, SIEVE_AT, SIEVE_BITS = 8, 12, 64, 20
 SIEVE_FACTOR, SIEVE_FOLD = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD
 BACKEND_BYTES = 64
-#: Where ``generation`` stands in ``struct lb_backend``.
+#: Where ``source`` and ``generation`` stand in ``struct lb_backend``.
+BACKEND_SOURCE_AT = 16
 GENERATION = struct.Struct("=I")
 GENERATION_AT = 32
 #: Where ``flags`` stands.
@@ -186,12 +196,13 @@ _SIZES = {
     "lb_vlan_way": VLAN_WAY.size,
     "lb_settings": SETTINGS.size,
     "lb_probe": PROBE.size,
+    "lb_sum": SUM.size,
 }
 
 _OFFSETS = {
     "lb_frontend_key": (0, 16, 18),
     "lb_frontend": (0, 4, 6, 8, 9, 10, 12, 16),
-    "lb_backend": (0, 16, GENERATION_AT, 36, BACKEND_FLAGS_AT, BACKEND.size),
+    "lb_backend": (0, BACKEND_SOURCE_AT, GENERATION_AT, 36, BACKEND_FLAGS_AT, BACKEND.size),
     "lb_decap_key": (0, 16, 32, 34),
     "lb_decap": (0,),
     "lb_guard_key": (0, 4),
@@ -210,6 +221,7 @@ _OFFSETS = {
     "lb_vlan_way": (0, 4, 8),
     "lb_settings": (0,),
     "lb_probe": (0, 4, 8, 12),
+    "lb_sum": (0, 8),
 }
 
 

@@ -7,6 +7,7 @@ Lengths and offsets are in words of 4 bytes.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from announcer.model.lb import Backend
@@ -81,11 +82,11 @@ def entry_of(row: Row, serving: int, members: int, flags: abi.FrontendFlag, sinc
     return Entry(0, serving, members, row.bits, row.previous_bits, flags, since, sources)
 
 
-def write(maps: Maps, entry: Entry, ids: Ids, row: Row) -> None:
-    """Fill the block. No frontend may point at it yet."""
-    words = array("I", [number for _, number in ids])
+def write(maps: Maps, entry: Entry, members: Sequence[Backend], numbers: array[int], row: Row) -> None:
+    """Fill the block of these members with these ids. No frontend may point at it yet."""
+    words = array("I", numbers)
     if entry.prefers:
-        words += maglev.preferences([backend for backend, _ in ids])
+        words += maglev.preferences(members)
     maps.rows.words[entry.block : entry.block + len(words)] = memoryview(words)
     if entry.prefers:
         return

@@ -38,6 +38,10 @@ class Decaps:
             if entry not in self._lingering:
                 self._by_frontend.setdefault(encode.decap_frontend(entry), {})[entry] = value
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return sum(map(len, self._by_frontend.values())) + len(self._lingering)
+
     def entries(self) -> dict[bytes, bytes]:
         """All of them, as the index has them."""
         wanted = {entry: value for group in self._by_frontend.values() for entry, value in group.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
@@ -83,7 +84,6 @@ def frontend_key(key: FrontendKey) -> bytes:
     return abi.FRONTEND_KEY.pack(address_bytes(key.vip), port_bytes(key.port), key.protocol.number)
 
 
-@functools.lru_cache(maxsize=65536)
 def decode_frontend_key(data: bytes) -> FrontendKey:
     """Raises ``KeyError`` for a protocol that we never write."""
     vip, port, protocol = abi.FRONTEND_KEY.unpack(data)
@@ -97,11 +97,16 @@ def backend_entry(backend: Backend, source: IPAddress | None, generation: int) -
     """
     return abi.BACKEND.pack(
         address_bytes(backend.address),
-        address_bytes(source) if source else abi.NO_ADDRESS,
+        source_bytes(source),
         generation,
         port_bytes(backend.port),
         _LOCAL if backend.local else _REMOTE if backend.node is None else _GENEVE,
     )
+
+
+def source_bytes(source: IPAddress | None) -> bytes:
+    """The outer source address in it; None: there is no route."""
+    return address_bytes(source) if source else abi.NO_ADDRESS
 
 
 def node_entry(backend: Backend) -> bytes:
@@ -109,7 +114,6 @@ def node_entry(backend: Backend) -> bytes:
     return address_bytes(backend.node) if backend.node is not None else abi.NO_ADDRESS
 
 
-@functools.lru_cache(maxsize=65536)
 def decode_backend_entry(data: bytes, node: bytes) -> tuple[Backend, IPAddress | None] | None:
     """None for an entry that is not in use. ``node``: :func:`node_entry`, looked at if the entry says so."""
     address, source, _, port, flags = abi.BACKEND.unpack(data)
@@ -156,13 +160,15 @@ def _network(length: int, address: bytes) -> IPNetwork:
 
 def decap_entries(frontend: Frontend) -> dict[bytes, bytes]:
     """``struct lb_decap_key`` to ``struct lb_decap``: what other nodes may send to endpoints of this frontend here."""
-    key = frontend.key
-    vip, port, protocol = address_bytes(key.vip), port_bytes(key.port), key.protocol.number
+    key, members = frontend.key, (*frontend.backends, *frontend.terminating, *frontend.for_others)
+    return decap_entries_of(frontend_key(key), members)
+
+
+def decap_entries_of(frontend: bytes, members: Iterable[Backend]) -> dict[bytes, bytes]:
+    """The same for those of ``members`` that are local; ``frontend``: ``struct lb_frontend_key``, which ends them."""
     return {
-        abi.DECAP_KEY.pack(address_bytes(backend.address), vip, port, protocol): abi.DECAP.pack(
-            port_bytes(backend.port)
-        )
-        for backend in (*frontend.backends, *frontend.terminating, *frontend.for_others)
+        address_bytes(backend.address) + frontend: abi.DECAP.pack(port_bytes(backend.port))
+        for backend in members
         if backend.local
     }
 
@@ -176,5 +182,5 @@ def decap_backend(data: bytes, value: bytes) -> Backend:
 
 def decap_frontend(data: bytes) -> bytes:
     """The ``struct lb_frontend_key`` of the frontend that a decapsulation entry belongs to."""
-    _, vip, port, protocol = abi.DECAP_KEY.unpack(data)
+    _, vip, port, protocol = abi.DECAP_KEY.unpack(data)  # what stands in the padding is no matter
     return abi.FRONTEND_KEY.pack(vip, port, protocol)

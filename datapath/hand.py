@@ -131,7 +131,7 @@ class Datapath:
             self._nexthops = Nexthops(self._rtnl, self._notices, self._clock)
             self._nexthops.use(self._nexthops.routes(self._tables.remote_backends()))
             self._nexthops.keep_only(self._tables.remote_backends())
-            self._damage = Damage(self._loaded.maps, self._nexthops)
+            self._damage = Damage(self._loaded.maps, self._nexthops, self._tables)
             self._closing = undo.pop_all()
 
     def _switch(self) -> None:
@@ -160,7 +160,7 @@ class Datapath:
         try:
             self._switch()
             self._stacked.follow()
-            contents = self._tables.refresh()
+            self._tables.refresh()
             counters = self.counters()
             self._tables.tend(self._clock())
             self._transitions.tend(self._clock())
@@ -170,7 +170,7 @@ class Datapath:
                 guards=self._guards.read(),
                 adopted=self._loaded.adopted,
                 frontends=self._tables.read(),
-                damaged=self._damage.find(contents.frontends),
+                damaged=self._damage.find(),
                 maps=self._tables.usage(),
                 arrivals=sum(counters[reason] for reason in BALANCED),
             )
@@ -290,7 +290,7 @@ class Datapath:
             return "no ingress device"
         prover = Prover(
             self._loaded.maps,
-            self._tables.reader,
+            self._tables.look,
             self._prog,
             attached,
             unresolved=self._nexthops.nudge,
@@ -335,7 +335,7 @@ class Datapath:
             found = [self._rtnl.link(device.ifindex) for device in self._devices() if device.attached]
             links: list[Link] = [link for link in found if link]
             device = trace.pick(self._rtnl, request, links)
-            return trace.run(self._loaded.maps, self._tables.reader, self._prog, self._rtnl, device, request)
+            return trace.run(self._loaded.maps, self._tables.look, self._prog, self._rtnl, device, request)
         except TargetError as error:
             return TraceResult(problem=str(error))
 

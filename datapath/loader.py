@@ -15,7 +15,7 @@ from datapath import shim
 from datapath.bpffs import Folder, pin_over, pinned_id
 from datapath.limits import Limits
 from datapath.maps import Maps
-from datapath.settle import EGRESS, INGRESS, SNAT_SWEEP, Program, settle
+from datapath.settle import EGRESS, INGRESS, SNAT_SWEEP, SUM, Program, settle
 from datapath.tc import Tc
 
 OBJECT = shim.BUILD / "lb.bpf.o"
@@ -24,18 +24,26 @@ OBJECT = shim.BUILD / "lb.bpf.o"
 class Loaded:
     """Programs and maps, open and pinned. ``adopted``: the maps were there before, with whatever they hold.
 
-    ``sweep``: the program that ends SNAT flows; it is ours alone, and not pinned.
+    ``sweep``: the program that ends SNAT flows; ``adds``: that which adds up maps. They are ours alone, and not pinned.
     """
 
     def __init__(
-        self, folder: Folder, map_fds: dict[str, int], programs: dict[str, Program], sweep: int, *, adopted: bool
+        self,
+        folder: Folder,
+        map_fds: dict[str, int],
+        programs: dict[str, Program],
+        *,
+        sweep: int,
+        adds: int,
+        adopted: bool,
     ) -> None:
         self._pins = [(folder.maps / name, fd, "map", shim.map_info(fd).id) for name, fd in map_fds.items()]
         self._pins += [(folder.progs / name, prog.fd, "prog", prog.id) for name, prog in programs.items()]
         self._places: dict[Path, tuple[int, int]] = {}
-        self.maps = Maps.of(map_fds)
+        self.maps = Maps.of(map_fds, adds)
         self.programs = programs
         self.sweep = sweep
+        self.adds = adds
         self.adopted = adopted
 
     def missing_pins(self) -> list[str]:
@@ -65,6 +73,7 @@ class Loaded:
         """Close all descriptors; what is pinned stays."""
         self.maps.close()
         os.close(self.sweep)
+        os.close(self.adds)
         for program in self.programs.values():
             os.close(program.fd)
 
@@ -87,7 +96,8 @@ def load(folder: Folder, limits: Limits, tc: Tc, path: Path = OBJECT) -> Loaded:
             if name not in pinned:
                 shim.pin(map_fds[name], folder.maps / name)
         programs = {name: settle(folder, tc, handle, name) for name in (INGRESS, EGRESS)}
-        return Loaded(folder, map_fds, programs, shim.prog_fd(handle, SNAT_SWEEP), adopted=bool(pinned))
+        sweep, adds = shim.prog_fd(handle, SNAT_SWEEP), shim.prog_fd(handle, SUM)
+        return Loaded(folder, map_fds, programs, sweep=sweep, adds=adds, adopted=bool(pinned))
     finally:
         for fd in pinned.values():
             os.close(fd)

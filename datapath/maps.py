@@ -9,7 +9,9 @@ import sys
 from typing import NamedTuple
 
 from announcer.model.errors import TargetError
-from datapath import shim
+from datapath import abi, native, shim
+
+_MASK = (1 << 64) - 1
 
 
 class HashMap:
@@ -22,7 +24,15 @@ class HashMap:
 
     def dump(self) -> dict[bytes, bytes]:
         """All entries."""
+        return self._entries(*self._dump())
+
+    def _dump(self) -> tuple[bytes, bytes]:
         return shim.dump(self._fd, self.info, self.name)
+
+    def _entries(self, keys: bytes, values: bytes) -> dict[bytes, bytes]:
+        ks, vs = self.info.key_size, self.info.value_size
+        each_value = (values[at : at + vs] for at in range(0, len(values), vs))
+        return dict(zip((keys[at : at + ks] for at in range(0, len(keys), ks)), each_value, strict=True))
 
     def get(self, key: bytes) -> bytes | None:
         """The value, None if there is none."""
@@ -45,6 +55,53 @@ class HashMap:
     def close(self) -> None:
         """Close the descriptor. The map stays while it is pinned or in use."""
         os.close(self._fd)
+
+
+class SummedMap(HashMap):
+    """A map of which is known how many entries it has and what they add up to (``bpf/lb_sum.h``).
+
+    So it need not be read to see that it is as this process has left it.
+    """
+
+    def __init__(self, name: str, fd: int, adds: int, which: abi.Summed) -> None:
+        """``adds``: the program that adds it up."""
+        super().__init__(name, fd)
+        self._adds = adds
+        self._which = which
+        self._sum = 0
+        self.entries = 0
+
+    def take_stock(self) -> dict[bytes, bytes]:
+        """All entries; from now on these are what is known to be there."""
+        keys, values = self._dump()
+        self._sum, self.entries = self._mixed(keys, values), len(keys) // self.info.key_size
+        return self._entries(keys, values)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """As of any map."""
+        before = self.get(key)
+        super().put(key, value)
+        self._add(key, before, -1)
+        self._add(key, value, 1)
+
+    def remove(self, key: bytes) -> None:
+        """As of any map."""
+        before = self.get(key)
+        super().remove(key)
+        self._add(key, before, -1)
+
+    def is_as_left(self) -> bool:
+        """False: somebody else has changed something since stock was taken. Raises ``TargetError``."""
+        _, found = abi.SUM.unpack(shim.run_syscall(self._adds, abi.SUM.pack(self._which, 0)))
+        return bool(found == self._sum)
+
+    def _add(self, key: bytes, value: bytes | None, times: int) -> None:
+        if value is not None:
+            self._sum = (self._sum + times * self._mixed(key, value)) & _MASK
+            self.entries += times
+
+    def _mixed(self, keys: bytes, values: bytes) -> int:
+        return native.entries_sum(keys, self.info.key_size, values, self.info.value_size)
 
 
 class MappedArray:
@@ -98,13 +155,13 @@ def _possible_cpus() -> int:
 class Maps(NamedTuple):
     """All maps of the programs."""
 
-    frontends: HashMap
-    vips: HashMap
+    frontends: SummedMap
+    vips: SummedMap
     sieve: MappedArray
     rows: MappedArray
     ranks: MappedArray
     backends: MappedArray
-    decaps: HashMap
+    decaps: SummedMap
     guards: HashMap
     sources: HashMap
     flows: HashMap
@@ -124,16 +181,16 @@ class Maps(NamedTuple):
     stats: StatsMap
 
     @classmethod
-    def of(cls, fds: dict[str, int]) -> Maps:
-        """From descriptors by map name; takes them over."""
+    def of(cls, fds: dict[str, int], adds: int) -> Maps:
+        """From descriptors by map name; takes them over. ``adds``: the program ``lb_sum``."""
         return cls(
-            frontends=HashMap("lb_frontends", fds["lb_frontends"]),
-            vips=HashMap("lb_vips", fds["lb_vips"]),
+            frontends=SummedMap("lb_frontends", fds["lb_frontends"], adds, abi.Summed.FRONTENDS),
+            vips=SummedMap("lb_vips", fds["lb_vips"], adds, abi.Summed.VIPS),
             sieve=MappedArray("lb_sieve", fds["lb_sieve"]),
             rows=MappedArray("lb_rows", fds["lb_rows"]),
             ranks=MappedArray("lb_ranks", fds["lb_ranks"]),
             backends=MappedArray("lb_backends", fds["lb_backends"]),
-            decaps=HashMap("lb_decaps", fds["lb_decaps"]),
+            decaps=SummedMap("lb_decaps", fds["lb_decaps"], adds, abi.Summed.DECAPS),
             guards=HashMap("lb_guards", fds["lb_guards"]),
             sources=HashMap("lb_sources", fds["lb_sources"]),
             flows=HashMap("lb_flows", fds["lb_flows"]),

@@ -32,8 +32,12 @@ void lr_settle(const struct lr_row *old, const uint8_t *busy, int wait, uint16_t
 void lr_narrow(const uint16_t *from, uint32_t count, uint8_t *to);
 void lr_widen(const uint8_t *from, uint32_t count, uint16_t *to);
 int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count);
+uint64_t lr_sum(const uint32_t *keys, uint32_t key_size, const uint32_t *values, uint32_t value_size, uint32_t count);
 struct lr_digested { const uint32_t *rows; const void *backends, *nodes; uint32_t backend_count; };
-uint64_t lr_digest(const struct lr_digested *of, uint32_t block, uint32_t length, uint32_t members);
+struct lr_watched { uint32_t block, length, members, reserved; uint64_t digest; };
+uint64_t lr_digest(const struct lr_digested *of, const struct lr_watched *block);
+uint32_t lr_differing(const struct lr_digested *of, const struct lr_watched *blocks, uint32_t count, uint32_t *at,
+                      uint64_t bytes, uint32_t *found, uint32_t room);
 """
 )
 
@@ -138,22 +142,79 @@ def same_owners(slots: array[int], owners: array[int]) -> bool:
     return len(slots) == len(owners) and bool(_lib().lr_same_owners(_halves(slots), _halves(owners), len(slots)))
 
 
-class Digests:
-    """Sums over blocks, by which to see whether anything of them has changed. Holds on to the memory until closed."""
+def entries_sum(keys: bytes, key_size: int, values: bytes, value_size: int) -> int:
+    """What entries of a map add up to, as the program ``lb_sum`` adds them (``bpf/lb_sum.h``): 64 bits."""
+    at = (_ffi.from_buffer("uint32_t[]", keys), key_size, _ffi.from_buffer("uint32_t[]", values), value_size)
+    found: int = _lib().lr_sum(*at, len(keys) // key_size)
+    return found
+
+
+class Watch:
+    """Blocks, by digests of which it is seen whether anything of them has changed. Each has a slot, which is a number.
+
+    Holds on to the memory until closed.
+    """
 
     def __init__(self, rows: memoryview, backends: memoryview, nodes: memoryview, backend_count: int) -> None:
         """``lb_rows``, ``lb_backends`` and ``lb_nodes``, as they are mapped."""
-        self._rows = _ffi.from_buffer("uint32_t[]", rows)
-        self._backends = _ffi.from_buffer(backends)
-        self._nodes = _ffi.from_buffer(nodes)
-        self._of = _ffi.new("struct lr_digested *", (self._rows, self._backends, self._nodes, backend_count))
-
-    def of(self, block: int, length: int, members: int) -> int:
-        """64 bits, for a block that lies within the rows (lengths in words), and all that it names."""
-        found: int = _lib().lr_digest(self._of, block, length, members)
-        return found
+        self._memory = [_ffi.from_buffer("uint32_t[]", rows), _ffi.from_buffer(backends), _ffi.from_buffer(nodes)]
+        self._of = _ffi.new("struct lr_digested *", (*self._memory, backend_count))
+        self._blocks: Any = _ffi.new("struct lr_watched[]", 64)
+        self._free: list[int] = []
+        self._count = 0
+        self._at = _ffi.new("uint32_t *")
+        self._found = _ffi.new("uint32_t[]", 64)
 
     def close(self) -> None:
         """Let go of the memory."""
-        for memory in (self._rows, self._backends, self._nodes):
+        for memory in self._memory:
             _ffi.release(memory)
+
+    def take(self) -> int:
+        """A slot in which no block is watched yet."""
+        if self._free:
+            return self._free.pop()
+        if self._count == len(self._blocks):
+            grown: Any = _ffi.new("struct lr_watched[]", 2 * self._count)
+            _ffi.memmove(grown, self._blocks, _ffi.sizeof(self._blocks))
+            self._blocks = grown
+        self._count += 1
+        return self._count - 1
+
+    def give(self, slot: int) -> None:
+        """Watch nothing there any more."""
+        self._blocks[slot].members = self._blocks[slot].length = 0
+        self._free.append(slot)
+
+    def begin(self, slot: int, block: int, length: int, members: int) -> None:
+        """Watch the block (offset and length in words of 4 bytes, within the rows) and all that it names, as it is now.
+
+        Without members nothing is watched.
+        """
+        of = self._blocks[slot]
+        of.block, of.length, of.members = block, length, members
+        of.digest = _lib().lr_digest(self._of, _ffi.addressof(of)) if members else 0
+
+    def same(self, slot: int) -> bool:
+        """Has nothing of it changed since?"""
+        of = self._blocks[slot]
+        return not of.members or bool(_lib().lr_digest(self._of, _ffi.addressof(of)) == of.digest)
+
+    def differing(self) -> set[int]:
+        """Of all: where something has changed."""
+        self._at[0] = 0
+        return self.some_differing(1 << 62)
+
+    def some_differing(self, size: int) -> set[int]:
+        """The same, of those behind the last ones that were looked at: up to so many bytes, or to the end."""
+        slots: set[int] = set()
+        while True:
+            found = _lib().lr_differing(
+                self._of, self._blocks, self._count, self._at, size, self._found, len(self._found)
+            )
+            slots.update(self._found[0:found])
+            if self._at[0] == self._count:
+                self._at[0] = 0
+                return slots
+            if found < len(self._found):
+                return slots

@@ -15,7 +15,7 @@ from datapath import abi, aim, blocks, encode, packet, probe
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
 from datapath.packet import Flow, Outer
-from datapath.readback import Held, Reader
+from datapath.readback import Held
 from datapath.rtnl import Link
 
 _MAX_AIMED = 64
@@ -42,6 +42,7 @@ class Arrival(NamedTuple):
 class Prover:
     """Proves frontends for packets that come in so.
 
+    ``look``: the frontend as it stands in the maps, None if there is none.
     ``unresolved`` is told of backends whose next hop is not known yet. ``takes_redirects`` says whether a device
     (ifindex) can send what native XDP redirects to it; the generic hook can redirect to any.
     """
@@ -49,7 +50,7 @@ class Prover:
     def __init__(
         self,
         maps: Maps,
-        reader: Reader,
+        look: Callable[[FrontendKey], Held | None],
         prog: int,
         arrivals: Sequence[Arrival],
         *,
@@ -57,7 +58,7 @@ class Prover:
         takes_redirects: Callable[[int], bool],
     ) -> None:
         self._maps = maps
-        self._reader = reader
+        self._look = look
         self._prog = prog
         self._arrivals = arrivals
         self._unresolved = unresolved
@@ -65,7 +66,7 @@ class Prover:
 
     def problem(self, frontend: Frontend) -> str:
         """The first thing that is wrong with it, empty if nothing is. Raises ``TargetError``."""
-        held = self._reader.one(frontend.key)
+        held = self._look(frontend.key)
         if held is None:
             return f"{frontend.key}: no entry"
         if held.problem or held.frontend(frontend.key) != frontend:
@@ -113,7 +114,7 @@ class Prover:
 
     def _probe_unaimed(self, key: FrontendKey, held: Held, arrival: Arrival) -> Iterator[str]:
         """The clients that are let in are so few that none of their flows is free: any backend is right then."""
-        backends = {number: backend for backend, number in held.ids}
+        backends = dict(zip(held.numbers, held.members, strict=True))
         for sent in islice(aim.flows(key, held.ranges, affinity=False), 1):
             answer = self._run(sent, arrival)
             if answer.backend in backends:
@@ -137,7 +138,7 @@ class Prover:
             position = aim.position(row, sent, affinity=affinity, serving=serving)
             if position in missing and not (row.in_transition and self._remembered(sent, affinity=affinity)):
                 missing.discard(position)
-                yield sent, *held.ids[position]
+                yield sent, held.members[position], held.numbers[position]
 
     def _remembered(self, sent: Flow, *, affinity: bool) -> bool:
         """A client that was taken from the source ranges may have flows of his own, of which the program knows more."""

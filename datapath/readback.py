@@ -6,40 +6,44 @@ what ``maglev`` says for just the backends that serve; so one damaged slot is en
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from announcer.model.net import IPAddress
-from datapath import abi, blocks, encode, maglev, native, rows
+from datapath import abi, blocks, encode, maglev, native, rota, rows
 from datapath.blocks import Entry, Ids
 from datapath.decaps import Decaps
 from datapath.maps import Maps
 from datapath.sources import Ranges, SourceSets
 
+_Found = tuple[Backend, IPAddress | None] | None
 _Get = Callable[[bytes], bytes | None]
 _RangesOf = Callable[[int], Ranges]
 _Backends = tuple[Backend, ...]
+_NO_NUMBERS = array("I")
 
 
 class Held(NamedTuple):
     """A frontend as it stands in the maps.
 
-    ``ids`` by backend: first those that serve, sorted, then those that terminate. ``problem`` is empty if it is right
-    in itself. ``ranges``: clients that are let in, None: all. ``for_others`` as in ``Frontend``: what other nodes may
-    send to beyond its members.
+    ``members`` in the order of the block: first those that serve, sorted, then those that terminate; ``numbers``: their
+    ids. ``problem`` is empty if it is right in itself. ``ranges``: clients that are let in, None: all. ``for_others``
+    as in ``Frontend``: what other nodes may send to beyond its members.
     """
 
     entry: Entry = Entry()
-    ids: Ids = ()
+    members: _Backends = ()
+    numbers: array[int] = _NO_NUMBERS
     problem: str = ""
     ranges: Ranges | None = None
-    for_others: tuple[Backend, ...] = ()
+    for_others: _Backends = ()
 
     @property
-    def members(self) -> tuple[Backend, ...]:
-        """In the order of the block."""
-        return tuple(backend for backend, _ in self.ids)
+    def ids(self) -> Ids:
+        """Each member with its id."""
+        return tuple(zip(self.members, self.numbers, strict=True))
 
     @property
     def serving(self) -> tuple[Backend, ...]:
@@ -79,16 +83,12 @@ class Contents(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A frontend as it was read before: its entry, a digest of all that this names, and what follows from it.
+    """A frontend as it was read before: its entry, where the block is watched, and what follows from these."""
 
-    ``decaps``: the entries of its members.
-    """
-
+    key: FrontendKey
     raw: bytes
-    digest: int
+    slot: int
     held: Held
-    vip: bytes
-    decaps: dict[bytes, bytes]
 
 
 class Reader:
@@ -99,65 +99,143 @@ class Reader:
         self._maps = maps
         self._sources = sources
         self._decaps = decaps
-        self._digests = native.Digests(
+        self._watch = native.Watch(
             maps.rows.bytes, maps.backends.bytes, maps.nodes.bytes, maps.backends.info.max_entries
         )
-        self._known: dict[FrontendKey, _Known] = {}
+        self._known: dict[bytes, _Known] = {}
+        self._by_slot: dict[int, bytes] = {}
+        self._doubtful: set[bytes] = set()
+        self._rota = rota.Rota((maps.frontends, maps.vips, maps.decaps))
 
     def close(self) -> None:
         """Let go of the maps."""
-        self._digests.close()
+        self._watch.close()
 
     def all(self) -> Contents:
         """Everything. Raises ``TargetError``."""
         self._sources.read()
-        vips, decaps = self._maps.vips.dump(), self._maps.decaps.dump()
-        entries = {encode.decode_frontend_key(key): value for key, value in self._maps.frontends.dump().items()}
-        found = {key: self._read(key, raw, self._sources.ranges) for key, raw in entries.items()}
-        others = self._others(found, decaps)
-        self._known = {key: _with_others(known, others.get(key, ())) for key, known in found.items()}
-        served = {known.vip for known in self._known.values() if known.held.entry.serving}
+        vips, decaps = self._maps.vips.take_stock(), self._maps.decaps.take_stock()
+        entries = self._maps.frontends.take_stock()
+        for raw_key in self._known.keys() - entries.keys():
+            self._forget(raw_key)
+        differing = self._watch.differing()
+        backends: dict[int, _Found] = {}
+        for raw_key, raw in entries.items():
+            known = self._known.get(raw_key)
+            changed = known is None or known.slot in differing
+            self._read(raw_key, raw, self._sources.ranges, changed=changed, backends=backends)
+        others = self._others(decaps)
+        served = {raw_key[: abi.ADDRESS_BYTES] for raw_key, known in self._known.items() if known.held.entry.serving}
         frontends = {}
-        for key, known in self._known.items():
-            held = _checked(key, known, vips.get, decaps.get)
-            if not held.problem and vips[known.vip] != vip_value(known.vip in served):
-                held = held._replace(problem=f"the VIP entry of {key.vip} is wrong")
-            frontends[key] = held
+        for raw_key, known in self._known.items():
+            if known.held.for_others or raw_key in others:
+                known = self._known[raw_key] = _with_others(known, others.get(raw_key, ()))
+            held, vip = _checked(raw_key, known, decaps.get), raw_key[: abi.ADDRESS_BYTES]
+            problem = "" if held.problem else vip_problem(known.key.vip, vips.get, serves=vip in served)
+            frontends[known.key] = held._replace(problem=problem) if problem else held
         return Contents(frontends, vips, decaps)
 
     def one(self, key: FrontendKey) -> Held | None:
-        """One frontend, None if there is no entry. Raises ``TargetError``."""
-        raw = self._maps.frontends.get(encode.frontend_key(key))
+        """One frontend, None if there is no entry; but for what its VIP's entry says. Raises ``TargetError``."""
+        raw_key = encode.frontend_key(key)
+        raw = self._maps.frontends.get(raw_key)
         if raw is None:
+            self._forget(raw_key)
             return None
-        known = self._read(key, raw, self._sources.verified)
-        wanted = self._decaps.of(encode.frontend_key(key)).items() - known.decaps.items()
-        others = [entry for entry in wanted if self._maps.decaps.get(entry[0]) == entry[1]]
-        known = self._known[key] = _with_others(known, _backends(others))
-        return _checked(key, known, self._maps.vips.get, self._maps.decaps.get)
+        before = self._known.get(raw_key)
+        known = self._read(
+            raw_key, raw, self._sources.verified, changed=before is None or not self._watch.same(before.slot)
+        )
+        wanted = self._decaps.of(raw_key)
+        if wanted:
+            own = encode.decap_entries_of(raw_key, known.held.members)
+            wanted = dict(wanted.items() - own.items())
+        others = [entry for entry in wanted.items() if self._maps.decaps.get(entry[0]) == entry[1]]
+        known = self._known[raw_key] = _with_others(known, _backends(others))
+        return _checked(raw_key, known, self._maps.decaps.get)
 
-    def _others(self, found: dict[FrontendKey, _Known], decaps: dict[bytes, bytes]) -> dict[FrontendKey, _Backends]:
+    def doubt(self, key: FrontendKey) -> None:
+        """Its entry was written since it was read."""
+        self._doubtful.add(encode.frontend_key(key))
+
+    def doubts(self, key: FrontendKey) -> bool:
+        """Was something of it written, or not as it was, since it was trusted last?"""
+        return encode.frontend_key(key) in self._doubtful
+
+    def trust(self, key: FrontendKey) -> None:
+        """What was read of it is known to whom it concerns."""
+        self._doubtful.discard(encode.frontend_key(key))
+
+    def trust_all(self) -> None:
+        """The same of all."""
+        self._doubtful.clear()
+
+    def as_left(self) -> bool:
+        """False: somebody else has changed an entry. Of large maps not all are asked at a time (``datapath.rota``).
+
+        Raises ``TargetError``.
+        """
+        return self._rota.as_left()
+
+    def doubtful(self) -> list[FrontendKey]:
+        """Frontends of which something was written, or is not as it was, since they were trusted last. Of many blocks
+        not all are looked at at a time. Raises ``TargetError``."""
+        self._doubtful |= {self._by_slot[slot] for slot in self._watch.some_differing(rota.LOOK_BYTES)}
+        if self._sources.read():
+            known = self._known.items()
+            self._doubtful |= {raw_key for raw_key, each in known if self._lets_in_others(each.held)}
+        return [self._key_of(raw_key) for raw_key in self._doubtful]
+
+    def _key_of(self, raw_key: bytes) -> FrontendKey:
+        known = self._known.get(raw_key)
+        return known.key if known else encode.decode_frontend_key(raw_key)
+
+    def _lets_in_others(self, held: Held) -> bool:
+        return held.ranges != (self._sources.ranges(held.entry.sources) if held.entry.sources else None)
+
+    def _others(self, decaps: dict[bytes, bytes]) -> dict[bytes, _Backends]:
         """By frontend: what is taken from other nodes beyond what its members need."""
         rest = decaps.keys() - self._decaps.lingering()
-        for known in found.values():
-            rest.difference_update(known.decaps)
+        if rest:
+            for raw_key, known in self._known.items():
+                rest.difference_update(encode.decap_entries_of(raw_key, known.held.members))
         by_frontend: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for entry in rest:
             by_frontend.setdefault(encode.decap_frontend(entry), []).append((entry, decaps[entry]))
-        keys = {encode.frontend_key(key): key for key in found} if by_frontend else {}
-        return {keys[raw]: _backends(entries) for raw, entries in by_frontend.items() if raw in keys}
+        return {raw_key: _backends(entries) for raw_key, entries in by_frontend.items()}
 
-    def _read(self, key: FrontendKey, raw: bytes, ranges_of: _RangesOf) -> _Known:
-        before = self._known.get(key)
+    def _read(
+        self,
+        raw_key: bytes,
+        raw: bytes,
+        ranges_of: _RangesOf,
+        *,
+        changed: bool,
+        backends: dict[int, _Found] | None = None,
+    ) -> _Known:
+        """``changed``: something of the block is not as it was. ``backends``: those that were read already, by id."""
+        before = self._known.get(raw_key)
         entry = before.held.entry if before and before.raw == raw else Entry.unpack(raw)
         ranges = ranges_of(entry.sources) if entry.sources else None
-        digest = 0
-        if entry.members and blocks.fits(self._maps, entry):
-            digest = self._digests.of(entry.block, entry.length, entry.members)
-        if before and (before.raw, before.digest, before.held.ranges, before.held.problem) == (raw, digest, ranges, ""):
+        if before and not changed and (before.raw, before.held.ranges, before.held.problem) == (raw, ranges, ""):
             return before
-        held = Held(entry, *_read_block(self._maps, entry), ranges)  # and for others, which the entry does not tell
-        return _Known(raw, digest, held, encode.address_bytes(key.vip), encode.decap_entries(held.frontend(key)))
+        slot = before.slot if before else self._watch.take()
+        fits = entry.members and blocks.fits(self._maps, entry)
+        self._watch.begin(slot, *(entry.block, entry.length, entry.members) if fits else (0, 0, 0))
+        members, numbers, problem = _read_block(self._maps, entry, {} if backends is None else backends)
+        held = Held(entry, members, numbers, problem, ranges)  # and for others, which the entry does not tell
+        key = before.key if before else encode.decode_frontend_key(raw_key)
+        self._by_slot[slot] = raw_key
+        known = self._known[raw_key] = _Known(key, raw, slot, held)
+        self._doubtful.add(raw_key)
+        return known
+
+    def _forget(self, raw_key: bytes) -> None:
+        known = self._known.pop(raw_key, None)
+        if known is not None:
+            self._watch.give(known.slot)
+            del self._by_slot[known.slot]
+            self._doubtful.add(raw_key)
 
 
 def _backends(entries: Iterable[tuple[bytes, bytes]]) -> _Backends:
@@ -170,12 +248,20 @@ def _with_others(known: _Known, others: _Backends) -> _Known:
     return known if known.held.for_others == others else known._replace(held=known.held._replace(for_others=others))
 
 
+def vip_problem(vip: IPAddress, get: _Get, *, serves: bool) -> str:
+    """What is wrong with the entry of a VIP of frontends of which one ``serves``, or none."""
+    found = get(encode.address_bytes(vip))
+    if found is None:
+        return f"no VIP entry for {vip}"
+    return "" if found == vip_value(serves) else f"the VIP entry of {vip} is wrong"
+
+
 def vip_value(serves: bool) -> bytes:
     """``struct lb_vip``."""
     return abi.VIP.pack(abi.VipFlag.SERVES if serves else 0)
 
 
-def backend_at(maps: Maps, number: int) -> tuple[Backend, IPAddress | None] | None:
+def backend_at(maps: Maps, number: int) -> _Found:
     """The backend of this id and its outer source address; None if there is none."""
     if not 0 < number < maps.backends.info.max_entries:
         return None
@@ -187,32 +273,44 @@ def backend_at(maps: Maps, number: int) -> tuple[Backend, IPAddress | None] | No
     return encode.decode_backend_entry(entry, node)
 
 
-def _checked(key: FrontendKey, known: _Known, vip: _Get, decap: _Get) -> Held:
-    """With what other maps have to say of it."""
+def source_at(maps: Maps, number: int) -> bytes:
+    """The outer source address towards the backend of this id, which there is."""
+    at = number * abi.BACKEND_BYTES + abi.BACKEND_SOURCE_AT
+    return bytes(maps.backends.bytes[at : at + abi.ADDRESS_BYTES])
+
+
+def _checked(raw_key: bytes, known: _Known, decap: _Get) -> Held:
+    """With what the map of what others may send has to say of it."""
     held = known.held
     if held.problem:
         return held
-    if vip(known.vip) is None:
-        return held._replace(problem=f"no VIP entry for {key.vip}")
-    if any(decap(raw) != value for raw, value in known.decaps.items()):
+    if any(decap(raw) != value for raw, value in encode.decap_entries_of(raw_key, held.members).items()):
         return held._replace(problem="a decapsulation entry of a local backend is missing or wrong")
     return held
 
 
-def _read_block(maps: Maps, entry: Entry) -> tuple[Ids, str]:
+def _read_block(maps: Maps, entry: Entry, known: dict[int, _Found]) -> tuple[_Backends, array[int], str]:
+    """Members, their ids, and what is wrong. ``known``: backends that were read already, by id."""
     if not entry.members:
-        return (), ""
+        return (), _NO_NUMBERS, ""
     if not blocks.fits(maps, entry):
-        return (), "the block lies outside of lb_rows"
+        return (), _NO_NUMBERS, "the block lies outside of lb_rows"
     ids: dict[Backend, int] = {}
     for number in blocks.read_ids(maps, entry):
-        found = backend_at(maps, number)
+        if number not in known:
+            known[number] = backend_at(maps, number)
+        found = known[number]
         if found is None:
-            return tuple(ids.items()), f"the block names backend {number}, which is not there"
+            return *_columns(ids), f"the block names backend {number}, which is not there"
         if found[0] in ids:
-            return tuple(ids.items()), f"backends {ids[found[0]]} and {number} are the same"
+            return *_columns(ids), f"backends {ids[found[0]]} and {number} are the same"
         ids[found[0]] = number
-    return tuple(ids.items()), _row_problem(maps, entry, tuple(ids))
+    members, numbers = _columns(ids)
+    return members, numbers, _row_problem(maps, entry, members)
+
+
+def _columns(ids: dict[Backend, int]) -> tuple[_Backends, array[int]]:
+    return tuple(ids), array("I", ids.values())
 
 
 def _row_problem(maps: Maps, entry: Entry, members: tuple[Backend, ...]) -> str:

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lb_abi.h"
+#include "lb_sum.h"
 
 /*
  * Eisenbud et al., Maglev (NSDI 2016), section 3.4: the owners take turns, and each takes the next slot of its walk that is
@@ -158,16 +159,48 @@ int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count
 	return !differ;
 }
 
-static uint64_t mixed(uint64_t sum, const uint8_t *data, size_t words)
-{
-	for (size_t i = 0; i < words; i++) {
-		uint64_t word;
+/* --- sums --------------------------------------------------------------------------------------------------------- */
 
-		memcpy(&word, data + i * sizeof(word), sizeof(word));
-		sum = (sum ^ word) * 0x9e3779b97f4a7c15ULL;
-		sum ^= sum >> 32;
-	}
+/* The sum of `count` entries, of which keys and values (sizes in bytes) stand one behind the other. */
+uint64_t lr_sum(const uint32_t *keys, uint32_t key_size, const uint32_t *values, uint32_t value_size, uint32_t count)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < count; i++, keys += key_size / 4, values += value_size / 4)
+		sum += lb_entry_mixed(keys, key_size, values, value_size);
 	return sum;
+}
+
+static inline uint64_t word_at(const void *data, size_t i)
+{
+	uint64_t word;
+
+	memcpy(&word, (const uint8_t *)data + i * sizeof(word), sizeof(word));
+	return word;
+}
+
+static inline uint64_t mixed(uint64_t sum, const void *data, size_t words)
+{
+	for (size_t i = 0; i < words; i++)
+		sum = lb_mixed(sum, word_at(data, i));
+	return sum;
+}
+
+/* Of many words: in four lanes side by side, since each step waits for the one before. */
+static uint64_t mixed_long(uint64_t sum, const void *data, size_t words)
+{
+	uint64_t a = sum, b = sum, c = sum, d = sum;
+	size_t i = 0;
+
+	for (; i + 4 <= words; i += 4) {
+		a = lb_mixed(a, word_at(data, i));
+		b = lb_mixed(b, word_at(data, i + 1));
+		c = lb_mixed(c, word_at(data, i + 2));
+		d = lb_mixed(d, word_at(data, i + 3));
+	}
+	for (; i < words; i++)
+		a = lb_mixed(a, word_at(data, i));
+	return lb_mixed(lb_mixed(lb_mixed(a, b), c), d);
 }
 
 /* Maps as user space has them in its memory. */
@@ -178,24 +211,59 @@ struct lr_digested {
 	uint32_t backend_count;
 };
 
-/*
- * A sum over the block at `block` (both in units of 4 bytes) and what user space wrote of the backends that it names. Two states
- * that differ have the same one in 2^64; nobody is kept from making such by intent.
- */
-uint64_t lr_digest(const struct lr_digested *of, uint32_t block, uint32_t length, uint32_t members)
-{
-	uint64_t sum = mixed(length, (const uint8_t *)(of->rows + block), length / 2);
+/* A block that is watched: where it stands, in units of 4 bytes, how many members it has, and its digest when it was read. */
+struct lr_watched {
+	uint32_t block, length, members, reserved;
+	uint64_t digest;
+};
 
-	if (length % 2)
-		sum = (sum ^ of->rows[block + length - 1]) * 0xbf58476d1ce4e5b9ULL;
-	for (uint32_t i = 0; i < members; i++) {
-		uint32_t id = of->rows[block + i];
+/* A sum over the block and what user space wrote of the backends that it names. */
+uint64_t lr_digest(const struct lr_digested *of, const struct lr_watched *block)
+{
+	const uint32_t *words = of->rows + block->block;
+	uint64_t sum = mixed_long(LB_SUM_START, words, block->length / 2);
+
+	if (block->length % 2)
+		sum = lb_mixed(sum, words[block->length - 1]);
+	for (uint32_t i = 0; i < block->members; i++) {
+		uint64_t member = LB_SUM_START;
+		uint32_t id = words[i];
 
 		if (id >= of->backend_count)
 			continue;
-		sum = mixed(sum, (const uint8_t *)&of->backends[id], offsetof(struct lb_backend, stamp) / sizeof(sum));
+		member = mixed(member, &of->backends[id], offsetof(struct lb_backend, stamp) / sizeof(member));
 		if (of->backends[id].flags & LB_BACKEND_GENEVE)
-			sum = mixed(sum, (const uint8_t *)&of->nodes[id], sizeof(*of->nodes) / sizeof(sum));
+			member = mixed(member, &of->nodes[id], sizeof(*of->nodes) / sizeof(member));
+		sum = lb_mixed(sum, member); /* each is mixed by itself: so they need not wait for each other */
 	}
 	return sum;
+}
+
+/* Soon it will be looked at: most of the time goes into waiting for memory. */
+static void expect(const struct lr_digested *of, const struct lr_watched *block)
+{
+	for (uint32_t i = 0; i < block->members && i < 64; i++)
+		__builtin_prefetch(&of->backends[of->rows[block->block + i] % of->backend_count]);
+}
+
+/*
+ * Which of `count` blocks have another digest now. Begins at the one of index `at`, and stops behind the last, or when it has
+ * found `room` of them or looked at `bytes`; the index at which it stopped is left in `at`. Returns how many it has found.
+ */
+uint32_t lr_differing(const struct lr_digested *of, const struct lr_watched *blocks, uint32_t count, uint32_t *at,
+		      uint64_t bytes, uint32_t *found, uint32_t room)
+{
+	uint64_t seen = 0;
+	uint32_t n = 0;
+
+	for (; *at < count && n < room && seen < bytes; ++*at) {
+		const struct lr_watched *block = &blocks[*at];
+
+		if (*at + 1 < count)
+			expect(of, block + 1);
+		if (block->members && lr_digest(of, block) != block->digest)
+			found[n++] = *at;
+		seen += 4 * block->length + block->members * sizeof(*of->backends);
+	}
+	return n;
 }

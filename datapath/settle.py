@@ -19,8 +19,8 @@ from datapath.bpffs import Folder, pin_over
 from datapath.tc import Tc
 
 INGRESS, EGRESS = "lb_ingress", "lb_egress"
-#: Not attached to anything, so it needs no settling: every agent runs its own.
-SNAT_SWEEP = "lb_snat_sweep"
+#: Not attached to anything, so they need no settling: every agent runs its own.
+SNAT_SWEEP, SUM = "lb_snat_sweep", "lb_sum"
 #: Which program a pinned link carries, by the beginning of its name.
 _PROGRAM_OF_LINK = {"xdp": INGRESS, "tcx": EGRESS}
 #: Gives a program (descriptor) to a link or a filter.

@@ -111,6 +111,7 @@ const char *lk_abi(void)
 	LINE("offsets lb_settings %zu\n", AT(lb_settings, flags));
 	LINE("offsets lb_probe %zu %zu %zu %zu\n", AT(lb_probe, magic), AT(lb_probe, reason), AT(lb_probe, backend),
 	     AT(lb_probe, ifindex));
+	LINE("offsets lb_sum %zu %zu\n", AT(lb_sum, map), AT(lb_sum, sum));
 	LB_REASONS(REASON_LINE)
 	return text;
 }
@@ -353,10 +354,10 @@ int lk_run_xdp(int prog_fd, __u32 ifindex, const void *packet, __u32 size, __u32
 	return run.retval;
 }
 
-/* A program of the type "syscall", which is run by nobody else. */
-int lk_run_syscall(int prog_fd)
+/* A program of the type "syscall", which is run by nobody else. It finds `context`, and may leave an answer there. */
+int lk_run_syscall(int prog_fd, void *context, __u32 size)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, run);
+	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = size ? context : NULL, .ctx_size_in = size);
 
 	return outcome(bpf_prog_test_run_opts(prog_fd, &run));
 }

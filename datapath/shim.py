@@ -49,7 +49,7 @@ int lk_delete(int fd, const void *key);
 int lk_dump(int fd, void *keys, void *values, uint32_t max_entries);
 int lk_run_xdp(int prog_fd, uint32_t ifindex, const void *packet, uint32_t size, uint32_t meta, void *out,
                uint32_t *out_size);
-int lk_run_syscall(int prog_fd);
+int lk_run_syscall(int prog_fd, void *context, uint32_t size);
 int lk_run_tc(int prog_fd, const void *packet, uint32_t size, void *out, uint32_t *out_size, uint32_t *verdict);
 """
 
@@ -249,15 +249,12 @@ def delete(fd: int, key: bytes, name: str) -> None:
         _checked(result, f"bpf_map_delete_elem {name}")
 
 
-def dump(fd: int, info: MapInfo, name: str) -> dict[bytes, bytes]:
-    """All entries of a hash map (BPF_MAP_LOOKUP_BATCH)."""
+def dump(fd: int, info: MapInfo, name: str) -> tuple[bytes, bytes]:
+    """The keys and the values of all entries of a hash map (BPF_MAP_LOOKUP_BATCH), one behind the other."""
     keys = _untouched("char[]", info.key_size * info.max_entries)
     values = _untouched("char[]", info.value_size * info.max_entries)
     count = _checked(_lib().lk_dump(fd, keys, values, info.max_entries), f"bpf_map_lookup_batch {name}")
-    key_bytes = bytes(_ffi.buffer(keys, count * info.key_size))
-    value_bytes = bytes(_ffi.buffer(values, count * info.value_size))
-    ks, vs = info.key_size, info.value_size
-    return {key_bytes[i * ks : (i + 1) * ks]: value_bytes[i * vs : (i + 1) * vs] for i in range(count)}
+    return bytes(_ffi.buffer(keys, count * info.key_size)), bytes(_ffi.buffer(values, count * info.value_size))
 
 
 def run_xdp(prog: int, ifindex: int, packet: bytes, meta: bytes) -> tuple[int, bytes, bytes]:
@@ -272,9 +269,11 @@ def run_xdp(prog: int, ifindex: int, packet: bytes, meta: bytes) -> tuple[int, b
     return verdict, after[: len(meta)], after[len(meta) :]
 
 
-def run_syscall(prog: int) -> None:
-    """BPF_PROG_TEST_RUN of a program of the type "syscall"."""
-    _checked(_lib().lk_run_syscall(prog), "BPF_PROG_TEST_RUN syscall")
+def run_syscall(prog: int, context: bytes = b"") -> bytes:
+    """BPF_PROG_TEST_RUN of a program of the type "syscall". Returns what it has made of the context."""
+    data = _ffi.new("char[]", context)
+    _checked(_lib().lk_run_syscall(prog, data, len(context)), "BPF_PROG_TEST_RUN syscall")
+    return bytes(_ffi.buffer(data, len(context)))
 
 
 def run_tc(prog: int, packet: bytes) -> tuple[int, bytes]:

@@ -37,11 +37,11 @@ class SourceSets:
         self._resting: deque[tuple[float, int]] = deque()
         self._latest = 0
 
-    def read(self) -> None:
-        """Make the index of what stands in the kernel. Raises ``TargetError``."""
+    def read(self) -> bool:
+        """Make the index of what stands in the kernel. False: nothing has changed. Raises ``TargetError``."""
         raw = self._trie.dump()
         if raw == self._raw:
-            return
+            return False
         found: dict[int, list[IPNetwork]] = {}
         for key, value in raw.items():
             number, prefix = encode.decode_source_key(key)
@@ -52,6 +52,7 @@ class SourceSets:
         self._raw = raw
         self._sets = {number: tuple(sorted(prefixes, key=_order)) for number, prefixes in found.items()}
         self._index()
+        return True
 
     def used_by(self, numbers: Iterable[int]) -> None:
         """Say which sets the frontends name, each as often as it is named; all others are taken out soon."""

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import errno
 import math
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 from announcer.model.errors import TargetError
 from announcer.model.lb import Backend, Frontend, FrontendKey, MapUsage
 from announcer.model.net import IPAddress
 from datapath import abi, blocks, encode, readback, rows
-from datapath.blocks import Entry, Ids
+from datapath.blocks import Entry
 from datapath.decaps import Decaps
 from datapath.extents import Extents
 from datapath.limits import Limits
@@ -41,46 +42,101 @@ class Tables:
         self._sieve = Sieve(maps.sieve)
         self.sources = SourceSets(maps.sources, rest=limits.rest)
         self._decaps = Decaps(maps.decaps, linger=limits.linger)
-        self.reader = Reader(maps, self.sources, self._decaps)
-        contents = self.reader.all()
-        words, numbers = len(maps.rows.words), maps.backends.info.max_entries
-        self._blocks = Extents(words, rest=limits.rest)
-        self._numbers = Extents(numbers, rest=limits.rest)
-        self._rebuild(contents)
-        self._read: dict[FrontendKey, tuple[Held, Frontend]] = {}
+        self._reader = Reader(maps, self.sources, self._decaps)
+        self._blocks = Extents(len(maps.rows.words), rest=limits.rest)
+        self._numbers = Extents(maps.backends.info.max_entries, rest=limits.rest)
+        self.frontends: dict[FrontendKey, Held] = {}
+        self._troubled: set[FrontendKey] = set()
+        self._stale = False
+        self._followers: list[set[FrontendKey]] = []
+        self._unread = self.follow()
+        self._read: dict[FrontendKey, Frontend] = {}
+        self._wishes: dict[FrontendKey, Frontend] = {}
+        self._usage: dict[str, MapUsage] = {}
+        self._rebuild(self._reader.all())
+
+    def follow(self) -> set[FrontendKey]:
+        """A set to which frontends are added that change. Whoever asked for it takes them out."""
+        changed = set(self.frontends)
+        self._followers.append(changed)
+        return changed
 
     def _rebuild(self, contents: Contents) -> None:
-        self.frontends = dict(contents.frontends)
+        for key in contents.frontends.keys() | self.frontends.keys():
+            self._hold(key, contents.frontends.get(key))
         self._vips = dict(contents.vips)
         self._sieve.follow(self._vips.keys())
         self._decaps.follow(contents.decaps)
         self._on_vip: dict[IPAddress, dict[FrontendKey, bool]] = {}
         self._ids: dict[Backend, int] = {}
         self._users: Counter[Backend] = Counter()
-        for key, held in contents.frontends.items():
+        for key, held in self.frontends.items():
             self._on_vip.setdefault(key.vip, {})[key] = held.entry.serving > 0
-            self._ids.update(held.ids)
+            self._ids.update(zip(held.members, held.numbers, strict=True))
             self._users.update(held.members)
-        taken = [(held.entry.block, held.entry.length) for held in contents.frontends.values()]
-        ids = [(number, 1) for held in contents.frontends.values() for _, number in held.ids]
-        self.sources.used_by(held.entry.sources for held in contents.frontends.values())
+        taken = [(held.entry.block, held.entry.length) for held in self.frontends.values()]
+        ids = [(number, 1) for held in self.frontends.values() for number in held.numbers]
+        self.sources.used_by(held.entry.sources for held in self.frontends.values())
         self._blocks = self._blocks.taken_by(taken)
         self._numbers = self._numbers.taken_by([(0, 1), *ids])  # id 0 means none
+
+    def _hold(self, key: FrontendKey, held: Held | None) -> None:
+        """Let the index have it so."""
+        if held is None:
+            self.frontends.pop(key, None)
+        else:
+            self.frontends[key] = held
+        (self._troubled.add if held and held.problem else self._troubled.discard)(key)
+        self._tell(key)
+
+    def _tell(self, key: FrontendKey) -> None:
+        for changed in self._followers:
+            changed.add(key)
 
     def close(self) -> None:
         """Let go of the maps."""
         self._sieve.close()
-        self.reader.close()
+        self._reader.close()
 
-    def refresh(self) -> Contents:
-        """Read everything back; where it differs from the index, believe the maps. Raises ``TargetError``."""
-        contents = self.reader.all()
+    def refresh(self) -> None:
+        """Look whether the maps are as the index has them, large ones in turns; where they differ, believe the maps.
+
+        Raises ``TargetError``.
+        """
+        doubtful = {*self._reader.doubtful(), *self._troubled}
+        if (
+            self._stale
+            or not self._reader.as_left()
+            or any(self.look(key) != self.frontends.get(key) for key in doubtful)
+        ):
+            self._read_all()
+        self._mend()
+
+    def look(self, key: FrontendKey) -> Held | None:
+        """The frontend as it stands in the maps now, None if there is none. Raises ``TargetError``."""
+        held = self._reader.one(key)
+        if held and not held.problem and key.vip in self._on_vip:
+            problem = readback.vip_problem(key.vip, self.maps.vips.get, serves=any(self._on_vip[key.vip].values()))
+            held = held._replace(problem=problem) if problem else held
+        if self._reader.doubts(key):
+            self._tell(key)  # it may be the same in itself, and the way to a backend another
+            if held == self.frontends.get(key):
+                self._reader.trust(key)
+        return held
+
+    def _read_all(self) -> None:
+        self._stale = True  # until it has come to its end
+        contents = self._reader.all()
         if contents != Contents(self.frontends, self._vips, self._decaps.entries()):
             self._rebuild(contents)
-        self.frontends = dict(contents.frontends)  # the same, and the next comparison sees it at a glance
+        for key in self.frontends:
+            self._tell(key)
+        self._reader.trust_all()
+        self._stale = False
+
+    def _mend(self) -> None:
         self._sieve.mend()
         blocks.mend_ranks(self.maps)
-        return contents
 
     def tend(self, now: float) -> None:
         """Take away what was kept only for packets on their way (CLOCK_MONOTONIC seconds). Raises ``TargetError``."""
@@ -96,21 +152,28 @@ class Tables:
         for vip in self._vips.keys() - {encode.address_bytes(key.vip) for key in self.frontends}:
             self.maps.vips.remove(vip)
         self.sources.tend(math.inf)
-        self.refresh()
+        self._read_all()
+        self._mend()
 
     def read(self) -> dict[FrontendKey, Frontend]:
         """What they amount to, as they were read last.
 
-        What stays the same stays the same object, and is the one that was programmed: so to compare thousands of them
-        with what is wanted is to compare references.
+        What stays the same stays the same object, all of it too, and is the one that was programmed: so to compare
+        thousands of them with what is wanted is to compare references.
         """
-        before, self._read = self._read, {}
-        for key, held in self.frontends.items():
-            known = before.get(key)
-            if known is None or known[0] is not held:
-                known = (held, known[1] if known and known[0] == held else held.frontend(key))
-            self._read[key] = known
-        return {key: frontend for key, (_, frontend) in self._read.items()}
+        before, now = self._read, self._read.copy() if self._unread else self._read
+        for key in self._unread:
+            held = self.frontends.get(key)
+            found = held.frontend(key) if held else None
+            if found is None:
+                now.pop(key, None)
+            else:
+                now[key] = next((each for each in (self._wishes.get(key), before.get(key)) if each == found), found)
+        if now.keys() != before.keys() or any(now[key] is not before[key] for key in now.keys() & self._unread):
+            self._read = now
+        self._unread.clear()
+        self._wishes.clear()
+        return self._read
 
     def backends_of(self, key: FrontendKey) -> tuple[Backend, ...]:
         """Backends of a frontend, terminating ones too; none if there is no such frontend."""
@@ -126,16 +189,19 @@ class Tables:
         return [backend for backend in self._users if not backend.local]
 
     def usage(self) -> dict[str, MapUsage]:
-        """How full the maps are; ``lb_rows`` in words of 4 bytes."""
+        """How full the maps are; ``lb_rows`` in words of 4 bytes. The same object while it stays the same."""
         words, numbers = self._blocks.size, self._numbers.size
-        return {
+        usage = {
             "lb_frontends": MapUsage(len(self.frontends), self.maps.frontends.info.max_entries),
             "lb_vips": MapUsage(len(self._vips), self.maps.vips.info.max_entries),
             "lb_rows": MapUsage(words - self._blocks.free(), words),
             "lb_backends": MapUsage(numbers - self._numbers.free() - 1, numbers),
             "lb_sources": MapUsage(self.sources.entries(), self.maps.sources.info.max_entries),
-            "lb_decaps": MapUsage(len(self._decaps.entries()), self.maps.decaps.info.max_entries),
+            "lb_decaps": MapUsage(len(self._decaps), self.maps.decaps.info.max_entries),
         }
+        if usage != self._usage:
+            self._usage = usage
+        return self._usage
 
     def program(self, frontend: Frontend, sources: Sources, now: float) -> None:
         """Make the maps hold this frontend. Raises ``TargetError``; then the old one still stands.
@@ -149,9 +215,9 @@ class Tables:
             members = (*frontend.backends, *frontend.terminating)
             taken: list[int] = []
             undo.callback(self._give_back, taken, now)
-            ids = tuple((backend, self._backend(backend, sources, now, taken)) for backend in members)
+            numbers = array("I", [self._backend(backend, sources, now, taken) for backend in members])
             serves = self._serves(key, serving=bool(frontend.backends))
-            if old is not None and not old.problem and old.ids == ids and old.frontend(key) == frontend:
+            if old is not None and not old.problem and old.numbers == numbers and old.frontend(key) == frontend:
                 undo.pop_all()
                 self._put_vip(key.vip, serves)
                 return
@@ -160,16 +226,15 @@ class Tables:
             flags = encode.frontend_flags(frontend)
             clients = self.sources.take(frontend.source_ranges, undo)
             new = blocks.entry_of(row, len(frontend.backends), len(members), flags, since, clients)
-            new = self._place(new, ids, row, now, undo)
+            new = self._place(new, members, numbers, row, now, undo)
             self._decaps.put(encode.decap_entries(frontend), undo)
             undo.callback(self._restore_vip, key.vip, self._vips.get(encode.address_bytes(key.vip)))
             self._put_vip(key.vip, serves)
             self.maps.frontends.put(encode.frontend_key(key), new.pack())
             undo.pop_all()
-        held = Held(new, ids, ranges=frontend.source_ranges, for_others=frontend.for_others)
+        held = Held(new, members, numbers, ranges=frontend.source_ranges, for_others=frontend.for_others)
         self._switched(frontend, old, held, now)
-        if held.frontend(key) == frontend:
-            self._read[key] = (held, frontend)
+        self._wishes[key] = frontend
 
     def replace_row(self, key: FrontendKey, row: Row, now: float) -> None:
         """The same members with another row: slots have become steady. Raises ``TargetError``."""
@@ -178,10 +243,11 @@ class Tables:
             _, serving, members, *_ = old.entry
             since = old.entry.since if row.in_transition else 0
             new = blocks.entry_of(row, serving, members, old.entry.flags, since, old.entry.sources)
-            new = self._place(new, old.ids, row, now, undo)
+            new = self._place(new, old.members, old.numbers, row, now, undo)
             self.maps.frontends.put(encode.frontend_key(key), new.pack())
             undo.pop_all()
-        self.frontends[key] = old._replace(entry=new)
+        self._reader.doubt(key)
+        self._hold(key, old._replace(entry=new))
         self._give_block(old.entry, now)
 
     def remove(self, key: FrontendKey, now: float) -> None:
@@ -223,12 +289,14 @@ class Tables:
     def _next_row(self, old: Held | None, frontend: Frontend) -> Row:
         """Nothing is known of the flows of a new or a damaged frontend. With affinity on or off, flows fall into other
         slots than before."""
-        if old is None or old.problem or not old.ids or old.frontend(frontend.key).affinity != frontend.affinity:
+        if old is None or old.problem or not old.members or old.frontend(frontend.key).affinity != frontend.affinity:
             return rows.steady(frontend.backends)
         row = blocks.read_row(self.maps, old.entry)
         return rows.follow(row, old.members, frontend.backends, frontend.terminating)
 
-    def _place(self, entry: Entry, ids: Ids, row: Row, now: float, undo: ExitStack) -> Entry:
+    def _place(
+        self, entry: Entry, members: Sequence[Backend], numbers: array[int], row: Row, now: float, undo: ExitStack
+    ) -> Entry:
         """Fill a new block; none without members."""
         if not entry.members:
             return entry
@@ -238,7 +306,7 @@ class Tables:
             raise TargetError("take a block", errno=errno.ENOSPC, detail=detail)
         undo.callback(self._blocks.give, offset, entry.length, now)
         placed = entry._replace(block=offset)
-        blocks.write(self.maps, placed, ids, row)
+        blocks.write(self.maps, placed, members, numbers, row)
         return placed
 
     def _serves(self, key: FrontendKey, *, serving: bool) -> bool:
@@ -269,9 +337,9 @@ class Tables:
 
     def _current(self, key: FrontendKey) -> Held | None:
         """The frontend as it stands; if the index knew it otherwise, the index is made anew."""
-        held = self.reader.one(key)
+        held = self.look(key)
         if held != self.frontends.get(key):
-            self.refresh()
+            self._read_all()
         return held
 
     def _switched(self, frontend: Frontend, old: Held | None, new: Held | None, now: float) -> None:
@@ -279,12 +347,12 @@ class Tables:
         key = frontend.key
         self._decaps.switched(encode.frontend_key(key), encode.decap_entries(frontend), now)
         self._give_up(old, new, now)
+        self._reader.doubt(key)
+        self._hold(key, new)
         on_vip = self._on_vip.setdefault(key.vip, {})
         if new is not None:
             on_vip[key] = new.entry.serving > 0
-            self.frontends[key] = new
             return
-        self.frontends.pop(key, None)
         on_vip.pop(key, None)
         if on_vip:
             self._put_vip(key.vip, any(on_vip.values()))
@@ -296,14 +364,14 @@ class Tables:
         """Block, set of sources and ids of ``old`` that ``new`` and the other frontends do not use."""
         if new is not None:
             self.sources.use(new.entry.sources)
-            self._ids.update(new.ids)
+            self._ids.update(zip(new.members, new.numbers, strict=True))
             self._users.update(new.members)
         if old is None:
             return
         self._give_block(old.entry, now)
         self.sources.give(old.entry.sources, now)
         self._users.subtract(old.members)
-        for backend, number in old.ids:
+        for backend, number in zip(old.members, old.numbers, strict=True):
             if self._users[backend] <= 0:
                 del self._users[backend]
                 self._ids.pop(backend, None)

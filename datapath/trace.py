@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from announcer.model.errors import TargetError
@@ -11,7 +13,7 @@ from datapath import packet, probe, readback
 from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
 from datapath.packet import Encapsulation
-from datapath.readback import Reader
+from datapath.readback import Held
 from datapath.rtnl import Link, Rtnl
 
 
@@ -75,15 +77,22 @@ def pick(rtnl: Rtnl, request: TraceRequest, devices: list[Link]) -> Link:
     return next((device for device in devices if route and device.ifindex == route.ifindex), devices[0])
 
 
-def run(maps: Maps, reader: Reader, prog: int, rtnl: Rtnl, device: Link, request: TraceRequest) -> TraceResult:
-    """Follow one packet. Raises ``TargetError``."""
+def run(
+    maps: Maps,
+    look: Callable[[FrontendKey], Held | None],
+    prog: int,
+    rtnl: Rtnl,
+    device: Link,
+    request: TraceRequest,
+) -> TraceResult:
+    """Follow one packet. ``look``: a frontend as it stands in the maps. Raises ``TargetError``."""
     source, dest = request.source, request.dest
     if source.version != dest.version:
         raise TargetError("trace", detail=f"{source} and {dest} are of different families", retry=False)
     flow = packet.Flow(source, request.source_port, dest, request.dest_port, request.protocol)
     answer = probe.run(prog, device.ifindex, packet.build(flow, device.address))
     key = FrontendKey(dest, request.protocol, request.dest_port)
-    held = reader.one(key)
+    held = look(key)
     backend = readback.backend_at(maps, answer.backend)
     leaves_by = rtnl.link(answer.ifindex) if answer.ifindex else None
     return TraceResult(

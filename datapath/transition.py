@@ -26,6 +26,8 @@ class Transitions:
     def __init__(self, maps: Maps, tables: Tables) -> None:
         self._maps = maps
         self._tables = tables
+        self._changed = tables.follow()
+        self._waiting: set[FrontendKey] = set()
         self._next = 0.0
 
     def tend(self, now: float) -> None:
@@ -33,20 +35,26 @@ class Transitions:
 
         Raises ``TargetError``.
         """
-        waiting = {
-            key: held for key, held in self._tables.frontends.items() if held.entry.previous_bits and not held.problem
-        }
-        if not waiting or now < self._next:
+        self._follow()
+        if not self._waiting or now < self._next:
             return
+        waiting = {key: self._tables.frontends[key] for key in self._waiting}
         self._next = now + INTERVAL
         flows = self._flows(waiting, now)
         for key, held in waiting.items():
             self._settle(key, held, flows.get(encode.frontend_key(key), []), now)
 
+    def _follow(self) -> None:
+        for key in self._changed:
+            held = self._tables.frontends.get(key)
+            in_transition = held is not None and held.entry.previous_bits and not held.problem
+            (self._waiting.add if in_transition else self._waiting.discard)(key)
+        self._changed.clear()
+
     def _flows(self, waiting: dict[FrontendKey, Held], now: float) -> dict[bytes, list[tuple[int, int]]]:
         """Hash and position of the backend of every live flow entry, by frontend."""
         positions = {
-            encode.frontend_key(key): {number: position for position, (_, number) in enumerate(held.ids)}
+            encode.frontend_key(key): {number: position for position, number in enumerate(held.numbers)}
             for key, held in waiting.items()
         }
         found: dict[bytes, list[tuple[int, int]]] = defaultdict(list)

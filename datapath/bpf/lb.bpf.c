@@ -58,6 +58,7 @@ static __always_inline __u32 xdp_total(struct xdp_md *ctx)
 #include "lb_snat.h"
 #include "lb_source.h"
 #include "lb_stacked.h"
+#include "lb_sum.h"
 
 /* bpf_fib_lookup is for GPL programs; this folder may be used under either licence. */
 char _license[] SEC("license") = "GPL";
@@ -285,6 +286,39 @@ int lb_snat_sweep(void *ctx)
 
 	(void)ctx;
 	bpf_for_each_map_elem(&lb_snat_ports, snat_sweep_one, &now, 0);
+	return 0;
+}
+
+/* Of a map: the callback that adds an entry. */
+#define SUM_ONE(map, key_type, value_type)                                                                             \
+	static long map##_sum_one(void *table, key_type *key, value_type *value, __u64 *sum)                           \
+	{                                                                                                              \
+		(void)table;                                                                                           \
+		*sum += lb_entry_mixed((const void *)key, sizeof(*key), (const void *)value, sizeof(*value));          \
+		return 0;                                                                                              \
+	}
+SUM_ONE(lb_frontends, struct lb_frontend_key, struct lb_frontend)
+SUM_ONE(lb_vips, struct lb_address, struct lb_vip)
+SUM_ONE(lb_decaps, struct lb_decap_key, struct lb_decap)
+
+/* Adds up a map, so that user space need not have it handed over to see that it is as it was. Run by user space, as above. */
+SEC("syscall")
+int lb_sum(struct lb_sum *ctx)
+{
+	__u64 sum = 0;
+
+	switch (ctx->map) {
+	case LB_SUM_FRONTENDS:
+		bpf_for_each_map_elem(&lb_frontends, lb_frontends_sum_one, &sum, 0);
+		break;
+	case LB_SUM_VIPS:
+		bpf_for_each_map_elem(&lb_vips, lb_vips_sum_one, &sum, 0);
+		break;
+	case LB_SUM_DECAPS:
+		bpf_for_each_map_elem(&lb_decaps, lb_decaps_sum_one, &sum, 0);
+		break;
+	}
+	ctx->sum = sum;
 	return 0;
 }
 

@@ -364,6 +364,16 @@ struct lb_probe {
 	__u32 ifindex; /* device it would leave by, 0: none */
 };
 
+/* What the program lb_sum is asked and what it says (lb_sum.h). */
+#define LB_SUM_FRONTENDS 0
+#define LB_SUM_VIPS 1
+#define LB_SUM_DECAPS 2
+
+struct lb_sum {
+	__u64 map;
+	__u64 sum;
+};
+
 #define LB_STRUCTS(X)                                                                                                  \
 	X(lb_frontend_key, 20)                                                                                         \
 	X(lb_frontend, 20)                                                                                             \
@@ -389,7 +399,8 @@ struct lb_probe {
 	X(lb_vlan, 4)                                                                                                  \
 	X(lb_vlan_way, 12)                                                                                             \
 	X(lb_settings, 8)                                                                                              \
-	X(lb_probe, 16)
+	X(lb_probe, 16)                                                                                                \
+	X(lb_sum, 16)
 
 #define LB_STRUCT_SIZE(name, size) _Static_assert(sizeof(struct name) == (size), "layout of " #name);
 LB_STRUCTS(LB_STRUCT_SIZE)

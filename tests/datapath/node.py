@@ -14,6 +14,7 @@ from announcer.model.observed import DatapathObserved, Outcome, OutcomeState
 from announcer.model.steps import AttachDevices, ProgramFrontend, RemoveFrontend, Verify
 from datapath.hand import Datapath
 from datapath.limits import Limits
+from datapath.maps import HashMap
 from datapath.rtnl import Link
 from tests.datapath.netns import Names, ip, run
 
@@ -168,6 +169,11 @@ class Node:
 
     def run(self, *argv: str) -> str:
         return run(*argv, netns=self.netns)
+
+
+def foreign(table: HashMap) -> HashMap:
+    """The same map in the hands of somebody else, of whose changes the datapath knows nothing."""
+    return HashMap(table.name, table._fd)
 
 
 def done(outcome: Outcome) -> None:

@@ -23,6 +23,7 @@ from tests.datapath.node import (
     done,
     eventually,
     failed,
+    foreign,
     frontend,
     observe,
     program,
@@ -157,11 +158,11 @@ def test_damage_is_noticed_and_healed(node: Node, damage: str) -> None:
             maps.backends.bytes[at : at + abi.BACKEND_BYTES] = bytes(abi.BACKEND_BYTES)
         case "decap":
             (entry,) = maps.decaps.dump()
-            maps.decaps.remove(entry)
+            foreign(maps.decaps).remove(entry)
         case "vip":
-            maps.vips.remove(encode.address_bytes(wanted.key.vip))
+            foreign(maps.vips).remove(encode.address_bytes(wanted.key.vip))
         case "vip flags":
-            maps.vips.put(encode.address_bytes(wanted.key.vip), bytes(4))
+            foreign(maps.vips).put(encode.address_bytes(wanted.key.vip), bytes(4))
     if damage != "vip flags":  # they only decide on echo
         assert verify(datapath, wanted).state is OutcomeState.FAILED
     assert observe(datapath).damaged[wanted.key]
@@ -257,7 +258,7 @@ def test_a_lost_entry_is_observed_and_no_proof(node: Node) -> None:
     datapath = node.attached()
     done(program(datapath, wanted))
     (entry,) = datapath._loaded.maps.frontends.dump()
-    datapath._loaded.maps.frontends.remove(entry)
+    foreign(datapath._loaded.maps.frontends).remove(entry)
     assert "no entry" in failed(verify(datapath, wanted))
     assert wanted.key not in observe(datapath).frontends
     done(program(datapath, wanted))

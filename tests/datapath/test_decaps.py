@@ -25,6 +25,7 @@ from tests.datapath.node import (
     done,
     eventually,
     failed,
+    foreign,
     frontend,
     observe,
     program,
@@ -119,7 +120,7 @@ def test_an_entry_that_somebody_takes_away_while_it_lingers_is_no_trouble(clocke
     done(program(clocked.datapath, BOTH))
     done(program(clocked.datapath, REMOTE_ONLY))
     maps = clocked.datapath._loaded.maps
-    maps.decaps.remove(next(iter(maps.decaps.dump())))
+    foreign(maps.decaps).remove(next(iter(maps.decaps.dump())))
     assert observe(clocked.datapath).maps["lb_decaps"].used == 0
     clocked.now += LINGER
     assert observe(clocked.datapath).frontends == {BOTH.key: REMOTE_ONLY}
@@ -177,7 +178,7 @@ def test_a_frontend_without_members_takes_for_others(clocked: Clocked) -> None:
 def test_damage_to_what_is_for_others_is_seen_and_mended(clocked: Clocked, what: str) -> None:
     done(program(clocked.datapath, LENT))
     assert observe(clocked.datapath).frontends == {LENT.key: LENT}
-    table = clocked.datapath._loaded.maps.decaps
+    table = foreign(clocked.datapath._loaded.maps.decaps)
     ((key, value),) = table.dump().items()
     match what:
         case "taken away":

@@ -103,7 +103,7 @@ def test_the_program_and_python_choose_the_same_backend(wire: Wire, version: int
     wanted = frontend(*backends, vip=family.vip, port=8443)
     done(program(wire.datapath, wanted))
     maps = wire.datapath._loaded.maps
-    held = wire.datapath._tables.reader.one(wanted.key)
+    held = wire.datapath._tables.look(wanted.key)
     assert held is not None
     row = blocks.read_row(maps, held.entry)
     seen = set()

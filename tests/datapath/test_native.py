@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from array import array
+from itertools import count, islice
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from announcer.model.errors import TargetError
-from datapath import native
+from datapath import abi, native
 from datapath.abi import NOBODY, SLOT_TRANSITION
 from datapath.rows import Row
 from tests.datapath import plain_rows
@@ -79,3 +81,77 @@ def test_not_built_is_said_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
             native.maglev([(0, 1)], 0)
     finally:
         native._lib.cache_clear()
+
+
+@given(st.lists(st.binary(min_size=12, max_size=12), max_size=9, unique=True), st.randoms(use_true_random=False))
+def test_a_sum_is_that_of_any_order_and_of_no_other_entries(entries: list[bytes], random: Random) -> None:
+    def added(entries: list[bytes]) -> int:
+        keys, values = b"".join(each[:8] for each in entries), b"".join(each[8:] for each in entries)
+        return native.entries_sum(keys, 8, values, 4)
+
+    shuffled = random.sample(entries, len(entries))
+    assert added(shuffled) == added(entries)
+    for number, each in enumerate(entries):
+        others = [*entries[:number], *entries[number + 1 :]]
+        assert added(others) != added(entries)
+        bit = random.randrange(96)
+        changed = (int.from_bytes(each, "big") ^ 1 << bit).to_bytes(12, "big")
+        assert added([*others, changed]) != added(entries)
+
+
+class Watched:
+    """Some blocks, one behind the other, of members that are all different."""
+
+    def __init__(self, shapes: list[tuple[int, int]]) -> None:
+        """``shapes``: members and further words of each."""
+        members = sum(count for count, _ in shapes)
+        self.rows = array("I", bytes(4 * sum(map(sum, shapes)) or 4))
+        self.backends = bytearray(abi.BACKEND_BYTES * (members + 1))
+        self.nodes = bytearray(abi.ADDRESS_BYTES * (members + 1))
+        self.blocks: list[tuple[int, int, int]] = []
+        numbers, at = count(1), 0
+        for each, more in shapes:
+            self.rows[at : at + each] = array("I", islice(numbers, each))
+            self.blocks.append((at, each + more, each))
+            at += each + more
+        memory = (memoryview(self.rows), memoryview(self.backends), memoryview(self.nodes))
+        self.watch = native.Watch(*memory, members + 1)
+        self.slots = [self.watch.take() for _ in shapes]
+        for slot, block in zip(self.slots, self.blocks, strict=True):
+            self.watch.begin(slot, *block)
+
+    def all_in_turns(self, size: int) -> set[int]:
+        """As many looks as it may take."""
+        return set().union(*(self.watch.some_differing(size) for _ in range(2 * len(self.slots) + 2)))
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 40)), min_size=1, max_size=100), st.data())
+def test_every_bit_of_a_block_and_its_backends_is_watched(shapes: list[tuple[int, int]], data: st.DataObject) -> None:
+    made = Watched(shapes)
+    assert made.watch.differing() == made.all_in_turns(1) == set()
+    number = data.draw(st.integers(0, len(shapes) - 1))
+    at, length, members = made.blocks[number]
+    backend = made.rows[at + data.draw(st.integers(0, members - 1))]
+    match data.draw(st.sampled_from(["word", "backend", "node"])):
+        case "word":
+            made.rows[at + data.draw(st.integers(0, length - 1))] ^= 1 << data.draw(st.integers(0, 31))
+        case "backend":
+            place = abi.BACKEND_BYTES * backend + data.draw(st.integers(0, abi.BACKEND.size - 1))
+            made.backends[place] ^= 1 << data.draw(st.integers(0, 7))
+        case "node":
+            made.backends[abi.BACKEND_BYTES * backend + abi.BACKEND_FLAGS_AT] = abi.BackendFlag.GENEVE
+            made.watch.begin(made.slots[number], *made.blocks[number])
+            assert made.watch.differing() == set()
+            made.nodes[abi.ADDRESS_BYTES * backend + data.draw(st.integers(0, 15))] ^= 1 << data.draw(st.integers(0, 7))
+    assert made.watch.differing() == made.all_in_turns(100) == {made.slots[number]}
+    assert [made.watch.same(slot) for slot in made.slots] == [slot != made.slots[number] for slot in made.slots]
+    made.watch.give(made.slots[number])
+    assert made.watch.differing() == set()
+    assert made.watch.take() == made.slots[number], "it is used again"
+
+
+def test_more_blocks_than_are_told_of_at_a_time() -> None:
+    made = Watched([(1, 1)] * 300)
+    for at, _, _ in made.blocks:
+        made.rows[at + 1] ^= 1
+    assert made.watch.differing() == made.all_in_turns(1) == set(made.slots)

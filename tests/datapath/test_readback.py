@@ -6,15 +6,31 @@ from collections.abc import Callable
 
 import pytest
 
-from announcer.model.lb import Backend, Mode
-from datapath import abi, readback
+from announcer.model.lb import Backend, Frontend, Mode
+from datapath import abi, readback, rota
 from datapath.hand import Datapath
-from datapath.maps import Maps
-from tests.datapath.node import BEHIND, LOCAL, REMOTE, REMOTE_NODE, Node, done, frontend, observe, program, proven
+from datapath.maps import Maps, SummedMap
+from tests.datapath.node import (
+    BEHIND,
+    LOCAL,
+    REMOTE,
+    REMOTE_NODE,
+    VIP,
+    Node,
+    done,
+    foreign,
+    frontend,
+    observe,
+    program,
+    proven,
+    remove,
+    verify,
+)
 
 pytestmark = pytest.mark.root
 
 WANTED = frontend(LOCAL, REMOTE)
+OTHER_VIP = VIP + 1
 
 
 @pytest.fixture
@@ -33,9 +49,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     seen: list[object] = []
     real = readback._read_block
 
-    def read(maps: Maps, entry: object) -> object:
+    def read(maps: Maps, entry: object, known: object) -> object:
         seen.append(entry)
-        return real(maps, entry)  # type: ignore[arg-type]
+        return real(maps, entry, known)  # type: ignore[arg-type]
 
     monkeypatch.setattr(readback, "_read_block", read)
     return seen
@@ -52,14 +68,18 @@ DAMAGE: dict[str, Callable[[Datapath, int, int], None]] = {
     "a backend's address": lambda d, _, number: flip(d._loaded.maps.backends.bytes, number * abi.BACKEND_BYTES + 15),
     "a backend's port": lambda d, _, number: flip(d._loaded.maps.backends.bytes, number * abi.BACKEND_BYTES + 36),
     "a backend's source": lambda d, _, number: flip(d._loaded.maps.backends.bytes, number * abi.BACKEND_BYTES + 31),
-    "the entry": lambda d, block, _: d._loaded.maps.frontends.put(*_without_transition(d, block)),
-    "the VIP": lambda d, *_: d._loaded.maps.vips.remove(next(iter(d._loaded.maps.vips.dump()))),
-    "a decapsulation entry": lambda d, *_: d._loaded.maps.decaps.remove(next(iter(d._loaded.maps.decaps.dump()))),
+    "the entry": lambda d, block, _: foreign(d._loaded.maps.frontends).put(*_without_transition(d, block)),
+    "the VIP": lambda d, *_: foreign(d._loaded.maps.vips).remove(next(iter(d._loaded.maps.vips.dump()))),
+    "a VIP's flags": lambda d, *_: foreign(d._loaded.maps.vips).put(next(iter(d._loaded.maps.vips.dump())), bytes(4)),
+    "a decapsulation entry": lambda d, *_: foreign(d._loaded.maps.decaps).remove(
+        next(iter(d._loaded.maps.decaps.dump()))
+    ),
 }
 
 
 def _without_transition(datapath: Datapath, block: int) -> tuple[bytes, bytes]:
-    ((key, value),) = datapath._loaded.maps.frontends.dump().items()
+    entries = datapath._loaded.maps.frontends.dump().items()
+    ((key, value),) = [entry for entry in entries if abi.FRONTEND.unpack(entry[1])[0] == block]
     return key, abi.FRONTEND.pack(block, 1, *abi.FRONTEND.unpack(value)[2:])
 
 
@@ -85,6 +105,87 @@ def test_a_slot_that_somebody_changes_is_seen(datapath: Datapath, at: int) -> No
     held = datapath._tables.frontends[long.key]
     flip(datapath._loaded.maps.rows.bytes, held.entry.row_at + at)
     assert long.key in observe(datapath).damaged
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_what_a_proof_has_come_across_first_is_seen_by_the_next_look_too(datapath: Datapath, what: str) -> None:
+    held = datapath._tables.frontends[WANTED.key]
+    DAMAGE[what](datapath, held.entry.block, dict(held.ids)[REMOTE])
+    verify(datapath, WANTED)
+    seen = observe(datapath)
+    assert seen.damaged or seen.frontends != {WANTED.key: WANTED}
+
+
+@pytest.fixture
+def several(datapath: Datapath, monkeypatch: pytest.MonkeyPatch) -> tuple[Datapath, list[Frontend]]:
+    """A datapath that has more frontends than it looks at at a time."""
+    monkeypatch.setattr(rota, "LOOK_ENTRIES", 2)
+    monkeypatch.setattr(rota, "LOOK_BYTES", 200)
+    frontends = [frontend(LOCAL, Backend(REMOTE.address + i, 8080), port=8000 + i) for i in range(8)]
+    for each in frontends:
+        done(program(datapath, each))
+    for _ in range(20):
+        assert observe(datapath).damaged == {}
+    return datapath, [WANTED, *frontends]
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+@pytest.mark.parametrize("at", [0, 4, 8])
+def test_of_many_each_has_its_turn(several: tuple[Datapath, list[Frontend]], what: str, at: int) -> None:
+    datapath, frontends = several
+    wanted = {each.key: each for each in frontends}
+    chosen = frontends[at]
+    held = datapath._tables.frontends[chosen.key]
+    DAMAGE[what](datapath, held.entry.block, held.numbers[1])
+    looks = 1
+    while not (seen := observe(datapath)).damaged and seen.frontends == wanted:
+        looks += 1
+        assert looks <= 20
+    for each in frontends:
+        done(program(datapath, each))
+    for _ in range(20):
+        seen = observe(datapath)
+        assert (seen.damaged, seen.frontends) == ({}, wanted)
+
+
+def test_what_has_not_changed_is_the_same_object(datapath: Datapath) -> None:
+    other = frontend(REMOTE, vip=OTHER_VIP)
+    done(program(datapath, other))
+    before = observe(datapath)
+    again = observe(datapath)
+    assert again.frontends is before.frontends
+    assert again.damaged is before.damaged
+    assert again.maps is before.maps
+    changed = frontend(LOCAL)
+    done(program(datapath, changed))
+    after = observe(datapath)
+    assert before.frontends == {WANTED.key: WANTED, other.key: other}
+    assert after.frontends == {WANTED.key: changed, other.key: other}
+    assert after.frontends[other.key] is other
+    assert after.frontends[WANTED.key] is changed
+    assert observe(datapath).frontends is after.frontends
+
+
+def test_nothing_is_handed_over_by_maps_that_are_as_they_were(
+    datapath: Datapath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dumped: list[str] = []
+    real = SummedMap.take_stock
+
+    def take_stock(table: SummedMap) -> dict[bytes, bytes]:
+        dumped.append(table.name)
+        return real(table)
+
+    monkeypatch.setattr(SummedMap, "take_stock", take_stock)
+    for wanted in (WANTED, frontend(REMOTE), WANTED, frontend(LOCAL, vip=OTHER_VIP)):
+        done(program(datapath, wanted))
+        observe(datapath)
+        done(remove(datapath, wanted.key))
+        observe(datapath)
+    assert dumped == []
+    foreign(datapath._loaded.maps.vips).put(bytes(16), bytes(4))
+    observe(datapath)
+    assert sorted(dumped) == ["lb_decaps", "lb_frontends", "lb_vips"]
 
 
 def test_nothing_is_looked_into_twice(datapath: Datapath, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from bgpd.overlay import (
     back_off_from_flapping,
     carry_bulks,
+    carry_out_without_event_loop,
     change_while_waiting,
     claim_only_what_is_kept,
     run_on_monotonic_time,
@@ -73,10 +74,13 @@ def main() -> None:
     claim_only_what_is_kept(Path(sys.argv[2]))
     back_off_from_flapping()
     carry_bulks()
+    carry_out_without_event_loop()
     change_while_waiting()
     from bgpd.listener import wait_for_passive_peers
+    from bgpd.waiting import sleep_until_something_can_happen
 
     wait_for_passive_peers()
+    sleep_until_something_can_happen()
     sys.argv = ["exabgp", *sys.argv[3:]]
     from exabgp.application.main import main as exabgp_main
 

@@ -13,6 +13,7 @@ Imports ExaBGP, so import it after ``overlay.run_on_monotonic_time``.
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import struct
@@ -34,7 +35,8 @@ from announcer.model.net import IPAddress
 from bgpd.refusal import Cause, Refusal
 from bgpd.routing import source_toward
 
-_ARRANGE_SECONDS = 1.0
+#: How often to look whether it is possible to listen.
+ARRANGE_SECONDS = 1.0
 _BACKLOG = 64
 #: So many connections are accepted before the sessions that are there have their turn again.
 _AT_ONCE = 32
@@ -93,6 +95,15 @@ class Listener:
             self._accept(self._by_descriptor[descriptor])
         return False
 
+    @property
+    def descriptors(self) -> list[int]:
+        """Of the sockets that listen: what is read from them gives the next turn something to do."""
+        return list(self._by_descriptor)
+
+    def pause(self) -> float:
+        """Seconds until a turn has something to do that no socket tells of, ``math.inf`` if nobody is to come."""
+        return max(0.0, self._due - time.monotonic())
+
     def stop(self) -> None:
         """Listen no more."""
         for endpoint in list(self._listening):
@@ -102,12 +113,15 @@ class Listener:
 
     def _arrange(self) -> None:
         """Listen where a neighbor is to come to now: addresses and routes come and go, and so do others' listeners."""
-        self._due = time.monotonic() + _ARRANGE_SECONDS
         self._report()
+        self._due = math.inf
         self._expected = {}
         keys: dict[Endpoint, dict[str, str]] = {}
         for name, neighbor in self._reactor.configuration.neighbors.items():
-            endpoint = _endpoint(neighbor) if neighbor["passive"] else None
+            if not neighbor["passive"]:
+                continue
+            self._due = time.monotonic() + ARRANGE_SECONDS
+            endpoint = _endpoint(neighbor)
             if endpoint is None:
                 continue
             peer = neighbor["peer-address"].top()

@@ -1,13 +1,15 @@
 """What is put right inside the ExaBGP process before it starts. Version 5.0 only, which is what we depend on.
 
 No setting of ExaBGP reaches any of them. Tests hold each to the wire, with a control that shows the fault without
-it (``tests/bgpd/test_faults.py``, ``test_forwarding_bits.py``, ``test_flapping.py``, ``test_passive.py``).
+it (``tests/bgpd/test_faults.py``, ``test_forwarding_bits.py``, ``test_flapping.py``, ``test_passive.py``,
+``test_waiting.py``). What takes more than a function is in ``bgpd.listener`` and ``bgpd.waiting``.
 """
 
 from __future__ import annotations
 
 import time
 from copy import copy
+from inspect import isgenerator
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -100,6 +102,28 @@ def carry_bulks() -> None:
 
     Neighbor.remove_self = remove_self
     ASYNC.LIMIT = _ROUTES_AT_ONCE
+
+
+def carry_out_without_event_loop() -> None:
+    """Have a command carried out as what it is, a generator.
+
+    ExaBGP makes an event loop of asyncio for the commands of each turn, should one be a coroutine, and throws it away:
+    that takes longer than the command.
+    """
+    from exabgp.reactor.asynchronous import ASYNC
+
+    original = ASYNC.run
+
+    def run(self: Any) -> Any:
+        if not all(isgenerator(callback) for _, callback in self._async):
+            return original(self)
+        try:
+            self._run_async().send(None)
+        except StopIteration as end:
+            return end.value
+        raise RuntimeError("a generator cannot wait for an event loop")
+
+    ASYNC.run = run
 
 
 def change_while_waiting() -> None:

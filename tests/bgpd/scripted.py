@@ -37,11 +37,11 @@ def open_message(
     return message(1, head + options)
 
 
-def neighbor_at(address: str, *, name: str) -> Neighbor:
+def neighbor_at(address: str, *, name: str, hold_time: int = 30) -> Neighbor:
     """The neighbor that a :class:`ScriptedPeer` at ``address`` is."""
     return Neighbor(
         name=name, address=IPv4Address(address), peer_asn=ASN, local_asn=LOCAL_ASN, local_address=SPEAKER_ADDRESS,
-        hold_time=30,
+        hold_time=hold_time,
     )  # fmt: skip
 
 
@@ -54,10 +54,13 @@ class ScriptedPeer:
     """Says ``bad`` to whoever connects: instead of its OPEN, or once the session is Established.
 
     Then it goes on as a good router would, for as long as it is let. ``notifications``: code and subcode of those it
-    received. ``said``: how often it has said it. ``resets``: it ends the connection with RST after that.
+    received. ``said``: how often it has said it. ``resets``: it ends the connection with RST after that; ``silent``: it
+    reads and says nothing more.
     """
 
-    def __init__(self, rig: Rig, address: str, bad: bytes, *, established: bool, reset: bool = False) -> None:
+    def __init__(
+        self, rig: Rig, address: str, bad: bytes, *, established: bool, reset: bool = False, silent: bool = False
+    ) -> None:
         """It listens at once."""
         self.address = address
         self.notifications: list[tuple[int, int]] = []
@@ -65,6 +68,7 @@ class ScriptedPeer:
         self._bad = bad
         self._established = established
         self.resets = reset
+        self._silent = silent
         rig.in_router(f"ip address add {address}/24 dev eth0")
         self._server = listen_in(rig.name + "r", address)
         self._stopped = False
@@ -102,7 +106,7 @@ class ScriptedPeer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return
         while not self._stopped:
-            if self._established:
+            if self._established and not self._silent:
                 with contextlib.suppress(OSError):  # it has ended, and what it said last is still to be read
                     connection.sendall(KEEPALIVE)
             if not self._read(connection, until=lambda kind: kind == 3):

@@ -5,7 +5,7 @@ Pure and independent of ``plan``: it looks at the observed state alone, so it al
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 
 import msgspec
 
@@ -25,21 +25,24 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 
 def violations(desired: Desired, observed: Observed) -> tuple[Violation, ...]:
     """Every route that an established peer holds and that nothing of ours can serve right now."""
+    return tuple(found for found in check(desired, observed) if found is not None)
+
+
+def check(desired: Desired, observed: Observed) -> Iterator[Violation | None]:
+    """The same one by one, and None for every route that is well: who has other things to do may stop in between."""
     own = {decision.prefix for decision in desired.pod_cidrs}
     serving = {key.vip for key, frontend in observed.datapath.frontends.items() if frontend.backends}
-    found: list[Violation] = []
     for name, peer in sorted(observed.bgp.peers.items()):
         if peer.state is not PeerState.ESTABLISHED:
             continue
         for nlri, entry in peer.rib.items():
             if nlri in own or entry.withdrawing:
+                yield None
                 continue
             problem = _problem(nlri, serving, observed)
             if not problem and nlri.prefixlen < nlri.max_prefixlen and nlri not in observed.datapath.guards:
                 problem = "packets to addresses of it that are no VIP are not dropped"
-            if problem:
-                found.append(Violation(peer=name, nlri=nlri, problem=problem))
-    return tuple(found)
+            yield Violation(peer=name, nlri=nlri, problem=problem) if problem else None
 
 
 def _problem(nlri: IPNetwork, serving: Set[IPAddress], observed: Observed) -> str:
@@ -59,7 +62,7 @@ def _problem(nlri: IPNetwork, serving: Set[IPAddress], observed: Observed) -> st
 def _inside(nlri: IPNetwork, vips: Set[IPAddress]) -> Set[IPAddress]:
     """Most routes are of one address, and there are as many as VIPs: for those no others are looked at."""
     if nlri.prefixlen == nlri.max_prefixlen:
-        return {nlri.network_address} & vips
+        return {nlri.network_address} if nlri.network_address in vips else set()
     return {vip for vip in vips if vip in nlri}
 
 

@@ -12,15 +12,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from announcer.snapshot import ConfigState
 from announcer.status.peer_figures import peer_figures
+from announcer.status.report import by_number
 from announcer.status.sight import Sight
 from announcer.status.vip_state import VipState, see_vip
 
 
-def alias_metrics(sight: Sight) -> Iterator[Metric]:
-    """All of this moment."""
+def alias_metrics(sight: Sight) -> Iterator[Metric | None]:
+    """All of this moment, and None where it may be stopped at."""
     yield from _bgp(sight)
     yield from _client(sight)
-    yield _announced(sight)
+    yield from _announced(sight)
     if sight.snapshot.standalone:
         yield from _allocator(sight)
 
@@ -52,17 +53,19 @@ def _client(sight: Sight) -> Iterator[Metric]:
     yield GaugeMetricFamily("metallb_k8s_client_config_stale_bool", "1 if it is not the newest", value=float(stale))
 
 
-def _announced(sight: Sight) -> Metric:
+def _announced(sight: Sight) -> Iterator[Metric | None]:
     announced = GaugeMetricFamily(
         "metallb_speaker_announced",
         "Services that this node announces, to any peer",
         labels=["service", "protocol", "node", "ip"],
     )
-    for vip, decision in sorted(sight.desired.vips.items(), key=lambda item: (item[0].version, item[0])):
+    for vip in sorted(sight.desired.vips, key=by_number):
+        yield None
+        decision = sight.desired.vips[vip]
         if see_vip(sight, vip).state is VipState.ANNOUNCED:
             for service in decision.services:
                 announced.add_metric([str(service), "bgp", sight.snapshot.node_name, str(vip)], 1.0)
-    return announced
+    yield announced
 
 
 def _allocator(sight: Sight) -> Iterator[Metric]:

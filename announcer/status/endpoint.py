@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from announcer.snapshot import ConfigState
 from announcer.status import explain, page, preview, report, routes
+from announcer.status.exposition import exposition
 from announcer.status.http import Request, Response, json_response
-from announcer.status.metrics import SightCollector
+from announcer.status.metrics import families
+from announcer.status.pieces import Work, bit_by_bit, encoded
 from announcer.status.sight import Sight
 
 
@@ -25,10 +27,10 @@ class Tracer(Protocol):
 
 
 #: Paths that show one value of the agent and take no question.
-_VIEWS: dict[str, Callable[[Sight], Any]] = {
-    "/v1/status": report.status,
-    "/v1/peers": lambda sight: {"schema": "lockstep.peers/v1", "peers": report.peers(sight)},
-    "/v1/vips": lambda sight: {"schema": "lockstep.vips/v1", "vips": report.vips(sight)},
+_VIEWS: dict[str, Callable[[Sight], Work[Any]]] = {
+    "/v1/status": report.status_bit_by_bit,
+    "/v1/peers": report.peers_alone,
+    "/v1/vips": report.vips_alone,
     "/v1/routes": routes.routes,
 }
 
@@ -54,9 +56,8 @@ class Endpoint:
         """
         self._look = look
         self._tracer = tracer
-        self._registry = CollectorRegistry()
-        self._registry.register(SightCollector(look, aliases=aliases))
-        self._registries = (self._registry, *registries)
+        self._aliases = aliases
+        self._registries = registries
 
     async def handle_public(self, request: Request) -> Response:
         """Answer one request of a stranger: health and metrics, which name no more than a router knows anyway."""
@@ -70,23 +71,27 @@ class Endpoint:
             return json_response({"error": f"{request.method} {request.path} is not a question of this endpoint"}, 405)
         view = _VIEWS.get(request.path)
         if view is not None:
-            return json_response(view(self._look()))
+            return json_response(await bit_by_bit(_encoded(view(self._look()))))
         match request.path:
             case "/healthz":
                 return Response(200, b"ok\n", "text/plain; charset=utf-8")
             case "/readyz":
                 return self._ready()
             case "/metrics":
-                body = b"".join(generate_latest(registry) for registry in self._registries)
+                found = families(self._look(), aliases=self._aliases)
+                body = await bit_by_bit(exposition(found, self._registries))
                 return Response(200, body, CONTENT_TYPE_LATEST)
             case "/v1/explain":
                 return self._explain(request)
             case "/v1/plan":
-                return json_response(preview.plan_answer(self._look().snapshot, request.body))
+                # Two whole decisions. They cannot stop in between, but a thread can be made to.
+                snapshot = self._look().snapshot
+                return json_response(await asyncio.to_thread(preview.plan_answer, snapshot, request.body))
             case "/v1/trace":
                 return await self._trace(request)
             case "/":
-                return Response(200, page.render(self._look()).encode(), "text/html; charset=utf-8")
+                text = await bit_by_bit(page.render(self._look()))
+                return Response(200, text.encode(), "text/html; charset=utf-8")
         return json_response({"error": f"there is nothing at {request.path}"}, 404)
 
     def _ready(self) -> Response:
@@ -108,6 +113,11 @@ class Endpoint:
             return json_response({"error": str(error)}, 400)
         await asyncio.sleep(0)
         return json_response(answer)
+
+
+def _encoded(view: Work[Any]) -> Work[Any]:
+    """What ``view`` makes, long lists in it as JSON already."""
+    return (yield from encoded((yield from view)))
 
 
 def unready(sight: Sight) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import json
 import logging
 import os
 import socket
@@ -52,7 +51,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def json_response(value: Any, status: int = 200) -> Response:
     """``value`` as indented JSON: people read it too."""
-    return Response(status, json.dumps(value, indent=2).encode() + b"\n")
+    return Response(status, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
 class ListenError(Exception):

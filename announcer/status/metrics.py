@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from announcer.consistency import violations
+from announcer.consistency import check
 from announcer.model.observed import BgpObserved
 from announcer.plan import held_until
 from announcer.snapshot import ConfigState
 from announcer.status.aliases import alias_metrics
 from announcer.status.peer_figures import peer_figures
+from announcer.status.report import by_number
 from announcer.status.sight import Sight
 
 
@@ -29,13 +30,17 @@ class SightCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of this moment."""
-        sight = self._look()
-        yield from _bgp(sight)
-        yield from _config(sight)
-        yield from _vips(sight)
-        yield from _datapath(sight)
-        if self._aliases:
-            yield from alias_metrics(sight)
+        yield from (family for family in families(self._look(), aliases=self._aliases) if family is not None)
+
+
+def families(sight: Sight, *, aliases: bool = False) -> Iterator[Metric | None]:
+    """All metrics of one moment, and None now and then, where who has other things to do may stop."""
+    yield from _bgp(sight)
+    yield from _config(sight)
+    yield from _vips(sight)
+    yield from _datapath(sight)
+    if aliases:
+        yield from alias_metrics(sight)
 
 
 def _bgp(sight: Sight) -> Iterator[Metric]:
@@ -102,24 +107,31 @@ def _config(sight: Sight) -> Iterator[Metric]:
     yield CounterMetricFamily("lockstep_rounds", "How often the agent has looked and planned", value=sight.rounds)
 
 
-def _vips(sight: Sight) -> Iterator[Metric]:
+def _vips(sight: Sight) -> Iterator[Metric | None]:
+    violations = 0
+    for violation in check(sight.desired, sight.observed):
+        violations += violation is not None
+        yield None
     yield GaugeMetricFamily(
         "lockstep_consistency_violations",
         "Routes at established peers with nothing proven behind them",
-        value=float(len(violations(sight.desired, sight.observed))),
+        value=float(violations),
     )
     # What is remembered of a VIP for some time after it is gone is nobody's concern any more.
     present = sight.desired.vips.keys() | {key.vip for key in sight.observed.datapath.frontends}
     age = GaugeMetricFamily("lockstep_vip_proof_age_seconds", "Age of the last good proof of a VIP", labels=["vip"])
-    for vip, proof in sorted(sight.observed.proofs.items(), key=lambda item: (item[0].version, item[0])):
+    for vip in sorted(sight.observed.proofs, key=by_number):
+        yield None
+        proof = sight.observed.proofs[vip]
         if vip in present:
             age.add_metric([str(vip)], max(0.0, sight.now - (proof.at if proof.ok else proof.since)))
     yield age
-    wanted = {vip for vip, decision in sight.desired.vips.items() if decision.reason is None}
+    failing = [vip for vip, proof in sight.observed.proofs.items() if not proof.ok]
+    wanted = [vip for vip in failing if vip in sight.desired.vips and sight.desired.vips[vip].reason is None]
     yield GaugeMetricFamily(
         "lockstep_vips_unproven",
         "VIPs that this node may announce and whose last proof failed",
-        value=float(sum(vip in wanted and not proof.ok for vip, proof in sight.observed.proofs.items())),
+        value=float(len(wanted)),
     )
     flaps = GaugeMetricFamily(
         "lockstep_vip_flaps", "How often a VIP was withdrawn lately because its proof failed", labels=["vip"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
 from announcer.status import report
+from announcer.status.pieces import Work, each
 from announcer.status.sight import Sight
 
 _STYLE = """
@@ -18,9 +20,10 @@ th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px so
 """
 
 
-def render(sight: Sight) -> str:
+def render(sight: Sight) -> Work[str]:
     """The whole page."""
-    seen = report.status(sight)
+    seen = yield from report.status_bit_by_bit(sight)
+    vips = yield from each(seen["vips"], lambda vip: _row(_vip(vip)))
     violated = seen["consistency"]["violations"]
     promise = (
         _mark("announced, served and allocated agree", True)
@@ -33,10 +36,10 @@ def render(sight: Sight) -> str:
         f"<h1>Lockstep on {escape(seen['node'])}</h1>",
         f"<p>{promise} · bgp-config {_mark(state, state == 'applied')} · sources {sources}</p>",
         _problems(seen),
-        _table("VIPs", ("VIP", "state", "why", "services", "serving", "peers"), [_vip(vip) for vip in seen["vips"]]),
-        _table("Peers", ("peer", "ASN", "state", "since", "routes sent", "last error"), map(_peer, seen["peers"])),
-        _table("Pod CIDRs", ("prefix", "state", "why"), map(_pod_cidr, seen["pod_cidrs"])),
-        _table("Devices", ("device", "hook", "attached"), map(_device, seen["datapath"]["devices"])),
+        _table("VIPs", ("VIP", "state", "why", "services", "serving", "peers"), vips),
+        _table("Peers", ("peer", "ASN", "state", "since", "routes sent", "last error"), _rows(_peer, seen["peers"])),
+        _table("Pod CIDRs", ("prefix", "state", "why"), _rows(_pod_cidr, seen["pod_cidrs"])),
+        _table("Devices", ("device", "hook", "attached"), _rows(_device, seen["datapath"]["devices"])),
     ]
     title = f"Lockstep · {escape(seen['node'])}"
     head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{title}</title>"
@@ -85,9 +88,17 @@ def _device(device: dict[str, Any]) -> tuple[str, ...]:
     return f"<code>{escape(device['name'])}</code>", escape(device["hook"] or ""), _mark(text, device["attached"])
 
 
-def _table(title: str, heads: tuple[str, ...], rows: Any) -> str:
+def _rows(make: Callable[[Any], tuple[str, ...]], items: list[Any]) -> list[str]:
+    return [_row(make(item)) for item in items]
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _table(title: str, heads: tuple[str, ...], rows: list[str]) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join(rows)
     if not body:
         body = f"<tr><td colspan={len(heads)}>none</td></tr>"
     return f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table>"

@@ -41,14 +41,14 @@ def peer_figures(sight: Sight) -> Iterator[PeerFigures]:
             continue
         established = peer is not None and peer.state is PeerState.ESTABLISHED
         entries = peer.rib if peer is not None else {}
-        sent = {nlri for nlri, entry in entries.items() if entry.sent and not entry.withdrawing}
+        sent = {nlri: True for nlri, entry in entries.items() if entry.sent and not entry.withdrawing}
         routes = sight.desired.rib.get(name, {})
         yield PeerFigures(
             name=name,
             neighbor=neighbor,
             up=established,
             announced=len(sent) if established else 0,
-            pending=sum(1 for nlri in {*routes, *entries} if (nlri in sent) != (nlri in routes)),
+            pending=len(sent.keys() ^ routes.keys()),
             updates=peer.updates_sent if peer is not None else 0,
             bfd_up=None if neighbor.bfd is None else peer is not None and peer.bfd == "up",
         )

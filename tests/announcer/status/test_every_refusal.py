@@ -23,6 +23,7 @@ from announcer.snapshot import ConfigState, ConfigView, Snapshot
 from announcer.status.explain import explain
 from announcer.status.metrics import SightCollector
 from announcer.status.page import render
+from announcer.status.pieces import at_once
 from announcer.status.report import status
 from announcer.status.routes import routes
 from announcer.status.sight import Sight
@@ -164,8 +165,8 @@ def _ask_a_random_world(data: st.DataObject) -> None:
                 for route in peer["routes"]:
                     if route["desired"] and not route["sent"]:
                         assert route["reason"] is not None, route
-    assert routes(sight)
-    assert render(sight)
+    assert at_once(routes(sight))
+    assert at_once(render(sight))
     assert list(SightCollector(lambda: sight).collect())
 
 

@@ -22,6 +22,7 @@ from announcer.status.endpoint import Endpoint, unready
 from announcer.status.explain import explain
 from announcer.status.http import Request
 from announcer.status.metrics import SightCollector
+from announcer.status.pieces import at_once
 from announcer.status.report import iso, status
 from announcer.status.routes import routes
 from announcer.status.sight import Sight
@@ -167,7 +168,7 @@ def test_a_violation_is_counted() -> None:
 
 
 def test_routes_show_what_is_on_its_way_in_and_out() -> None:
-    (peer,) = routes(sight(working(), observed(rib=announced(sent=False))))["peers"]
+    (peer,) = at_once(routes(sight(working(), observed(rib=announced(sent=False)))))["peers"]
     (route,) = peer["routes"]
     assert (route["desired"], route["acknowledged"], route["sent"], route["withdrawing"]) == (True, True, False, False)
 
@@ -223,7 +224,7 @@ def test_ready_when_everything_is_there_and_says_what_is_not() -> None:
 
 def test_the_page_escapes_what_comes_from_outside() -> None:
     evil = with_peer(ALL_WELL, last_error="<script>alert(1)</script>")
-    text = page.render(sight(working(), evil))
+    text = at_once(page.render(sight(working(), evil)))
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 

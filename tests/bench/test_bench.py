@@ -82,6 +82,7 @@ def test_packets_are_forwarded_by_every_way_and_counted(tmp_path: Path, monkeypa
     rows = {row.name: row for row in forwarding.bench(tmp_path, services=(3,))}
     made = rows["forward/dsr/ipv4/65536-flows/3-services"]
     assert made.ratio.keys() == {"plain", "nftables", "iptables"}
+    assert rows["forward/bounce/ipv4/65536-flows/3-services"].ratio.keys() == made.ratio.keys()
     assert all(ratio > 0 for ratio in made.ratio.values())
 
 

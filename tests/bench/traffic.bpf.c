@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Both ends of the forwarding that is measured, on one device of the router:
+ * Both ends of the forwarding that is measured, on one device of the router, and a node that does next to nothing:
  *
  *   generate  run with BPF_F_TEST_XDP_LIVE_FRAMES, sends packets of the scene out of that device.
  *   sink      attached to it, counts and drops what comes back for the backends; everything else goes to the stack, which
  *             answers for addresses.
+ *   bounce    attached to the node's device, sends back what comes.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -64,4 +65,20 @@ int sink(struct xdp_md *ctx)
 	if (packets)
 		*packets += 1;
 	return XDP_DROP;
+}
+
+SEC("xdp")
+int bounce(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	__u8 us[ETH_ALEN];
+
+	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	if (eth->h_proto != bpf_htons(ETH_P_IP))
+		return XDP_PASS;
+	__builtin_memcpy(us, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, us, ETH_ALEN);
+	return XDP_TX;
 }

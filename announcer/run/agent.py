@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable
 
@@ -29,15 +28,13 @@ from announcer.model.lb import LbMode
 from announcer.model.observed import BgpObserved, DatapathObserved, Observed, Outcome, OutcomeState
 from announcer.model.steps import Verify
 from announcer.plan import Planner, PlanSettings, drain_is_over, next_deadline
-from announcer.plan.describe import describe
 from announcer.record.recorder import Recorder
 from announcer.run.executor import Executor
+from announcer.run.journal import Journal
 from announcer.run.latency import LatencyMeter
 from announcer.run.repairs import RepairMeter
 from announcer.run.wiring import Hands
 from announcer.snapshot import Snapshot
-
-log = logging.getLogger(__name__)
 
 #: How long to wait before trying again what failed, if nothing else happens first, in seconds.
 _RETRY_FIRST = 0.05
@@ -76,7 +73,7 @@ class Agent:
         self.desired = Desired(revision=0, synced=False)
         self._observed = Observed()
         self._outcomes: list[Outcome] = []
-        self.problems: dict[tuple[str, str], str] = {}
+        self._journal = Journal()
         self.latency = LatencyMeter(clock)
         self.repairs = RepairMeter()
         self.rounds = 0
@@ -141,10 +138,12 @@ class Agent:
         def report(outcome: Outcome) -> None:
             outcomes.append(outcome)
             self._outcomes.append(outcome)
-            self._note(outcome)
+            self._journal.note(outcome)
             self.repairs.outcome(outcome, before)
 
+        self._journal.begin(steps)
         await Executor(self._hands.datapath, self._hands.bgp, report).carry_out(steps)
+        self._journal.end()
         self._settle()
         self._recorder.flush()
         self._cost = self._clock() - began
@@ -181,18 +180,6 @@ class Agent:
             self._observed = fold_outcomes(self._observed, outcomes, now)
             for outcome in outcomes:
                 self._recorder.folded(outcome, now)
-
-    def _note(self, outcome: Outcome) -> None:
-        """Log what went wrong once, not at every retry, and forget it when it went well."""
-        key = (outcome.step.lane, type(outcome.step).__name__)
-        if outcome.state is OutcomeState.FAILED:
-            if self.problems.get(key) != outcome.problem:
-                log.warning("step failed: %s", describe(outcome.step), extra={"problem": outcome.problem})
-            self.problems[key] = outcome.problem
-        elif outcome.state is OutcomeState.DONE:
-            recovered = self.problems.pop(key, None) is not None
-            if recovered or not isinstance(outcome.step, Verify):
-                log.info("step done: %s", describe(outcome.step))
 
     def _patience(self) -> float | None:
         """How long the loop may sleep if nothing happens."""

@@ -38,7 +38,8 @@ from datapath.links import Links
 from datapath.neigh import Nexthops, skip_failed_hops
 from datapath.netdev import Netdev
 from datapath.notices import Notices
-from datapath.proof import Arrival, Prover
+from datapath.proof import Prover
+from datapath.renewal import Arrival, Renewals
 from datapath.rtnl import Link, Rtnl
 from datapath.settle import EGRESS, INGRESS
 from datapath.snat import Snat
@@ -61,6 +62,9 @@ BALANCED = (
     PacketReason.SNAT_TX,
     PacketReason.SNAT_REDIRECT,
 )
+
+#: For so many seconds at most proofs take it that devices are as the first of them found them.
+_ROUND = 1.0
 
 
 class Datapath:
@@ -94,6 +98,9 @@ class Datapath:
         self._snat_ports = snat_ports
         self._closing = contextlib.ExitStack()
         self._toward: tuple[IPAddress, ...] = ()
+        self._renewals = Renewals()
+        self._prover: Prover | None = None
+        self._prover_of = (-1, 0.0)
 
     def open(self) -> None:
         """Load the programs, or take over what is pinned. Nothing is attached yet that was not before.
@@ -157,6 +164,7 @@ class Datapath:
         """Read everything back from the kernel. Slots in transition that no flow needs any more become steady, and SNAT
         flows that are over give up their ports."""
         self._toward = tuple(toward)
+        self._prover = None
         try:
             self._switch()
             self._stacked.follow()
@@ -225,6 +233,7 @@ class Datapath:
 
     def _attach(self, step: AttachDevices) -> None:
         self._toward = step.toward
+        self._prover = None
         self._folder.restore()
         self._loaded.restore_pins()
         self._stacked.follow()
@@ -266,6 +275,7 @@ class Datapath:
         touched = self._tables.backends_of(key)
         self._tables.remove(key, self._clock())
         self._nexthops.release(self._tables.unused(touched))
+        self._renewals.forget(key)
 
     def _verify(self, step: Verify) -> Outcome:
         try:
@@ -277,33 +287,49 @@ class Datapath:
         return Outcome(step=step, state=state, problem=problem, proof=proof)
 
     def _problem(self, step: Verify) -> str:
+        prover, problem = self._prover_now()
+        if prover is None:
+            return problem
+        for frontend in step.frontends:
+            if not prover.renewed(frontend):
+                refused = encode.refusal(frontend) or self._snat.refusal(frontend)
+                problem = f"{frontend.key}: {refused}" if refused else prover.problem(frontend)
+            problem = problem or self._unroutable(frontend)
+            if problem:
+                return problem
+        return ""
+
+    def _prover_now(self) -> tuple[Prover | None, str]:
+        """The one of this round, or why there is none: thousands of proofs ask only once what the devices are."""
+        now = (self._notices.generation(), self._clock())
+        if self._prover is None or self._prover_of[0] != now[0] or now[1] >= self._prover_of[1] + _ROUND:
+            self._prover, problem = self._made_prover()
+            if self._prover is None:
+                return None, problem
+            self._prover_of = now
+        return self._prover, ""
+
+    def _made_prover(self) -> tuple[Prover | None, str]:
         attached = []
         for device in self._devices():
             link = self._rtnl.link(device.ifindex)
             if not device.needed and not device.attached:
                 continue
             if not device.attached or link is None:
-                return f"{device.name}: {device.problem or 'no such device'}"
+                return None, f"{device.name}: {device.problem or 'no such device'}"
             attached.append(Arrival(link))
             attached += [Arrival(below, tags) for below, tags in self._below(device)]
         if not attached:
-            return "no ingress device"
-        prover = Prover(
+            return None, "no ingress device"
+        return Prover(
             self._loaded.maps,
             self._tables.look,
             self._prog,
             attached,
+            renewals=self._renewals,
             unresolved=self._nexthops.nudge,
             takes_redirects=self._netdev.takes_redirects,
-        )
-        for frontend in step.frontends:
-            refused = encode.refusal(frontend) or self._snat.refusal(frontend)
-            problem = (
-                f"{frontend.key}: {refused}" if refused else prover.problem(frontend) or self._unroutable(frontend)
-            )
-            if problem:
-                return problem
-        return ""
+        ), ""
 
     def _below(self, device: DeviceObserved) -> Iterator[tuple[Link, tuple[int, ...]]]:
         """The devices with our program by which frames for a VLAN device come in, and the tags that these have."""

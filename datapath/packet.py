@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -20,6 +20,9 @@ _TTL = 64
 #: Source address of frames that no device ever sent: locally administered, not multicast.
 _FROM = bytes.fromhex("02000000004c")
 _CRC32C = 0x82F63B78
+#: Where the checksum stands that RFC 1071 is for; and what UDP says instead of 0, which TCP never has to say.
+_SUM_AT = {Protocol.TCP: 16, Protocol.UDP: 6}
+_NO_SUM = 0xFFFF
 #: UDP, Geneve, and its option without the address that this holds: bpf/lb_geneve.h.
 _GENEVE = struct.Struct("!HHHHBBHIHBB")
 _GENEVE_CRITICAL, _OPTION_HEADER = 0x40, 4
@@ -106,7 +109,7 @@ def build(flow: Flow, to: bytes, tags: Sequence[int] = ()) -> bytes:
             struct.pack_into("!H", transport, 16, _transport_sum(flow, bytes(transport)))
         case Protocol.UDP:
             transport = bytearray(ports + struct.pack("!HH", 8, 0))
-            struct.pack_into("!H", transport, 6, _transport_sum(flow, bytes(transport)) or 0xFFFF)
+            struct.pack_into("!H", transport, 6, _transport_sum(flow, bytes(transport)) or _NO_SUM)
         case Protocol.SCTP:
             transport = bytearray(ports + bytes(8) + struct.pack("!BBHIIHHI", _INIT, 0, 20, 1, _WINDOW, 1, 1, 1))
             struct.pack_into("<I", transport, 8, crc32c(bytes(transport)))
@@ -118,6 +121,24 @@ def build(flow: Flow, to: bytes, tags: Sequence[int] = ()) -> bytes:
     packed = bytearray(fixed + source + dest)
     struct.pack_into("!H", packed, 10, checksum(bytes(packed)))
     return link + b"\x08\x00" + bytes(packed) + bytes(transport)
+
+
+def can_vary(flow: Flow) -> bool:
+    """True if :func:`varied` can do it."""
+    return flow.protocol in _SUM_AT
+
+
+def varied(flow: Flow, ports: Iterable[int], to: bytes, tags: Sequence[int] = ()) -> Iterator[bytes]:
+    """What :func:`build` makes of the flow, from each of these source ports instead of its own."""
+    base = build(flow._replace(source_port=0), to, tags)
+    at = _ETHERNET + _TAG * len(tags) + (_IPV4 if flow.dest.version == 4 else _IPV6)
+    sum_at = at + _SUM_AT[flow.protocol]
+    before, between, after = base[:at], base[at + 2 : sum_at], base[sum_at + 2 :]
+    rest = ~int.from_bytes(base[sum_at : sum_at + 2], "big") & 0xFFFF
+    for port in ports:
+        total = rest + port
+        total = ~(total + (total >> 16)) & 0xFFFF
+        yield b"%b%b%b%b%b" % (before, port.to_bytes(2, "big"), between, (total or _NO_SUM).to_bytes(2, "big"), after)
 
 
 def parse(frame: bytes) -> Parsed | None:

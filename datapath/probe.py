@@ -15,23 +15,32 @@ from datapath.abi import PacketReason, Verdict
 
 _VERDICTS = tuple(Verdict)
 _REASONS = tuple(PacketReason)
+_MARK = abi.PROBE.pack(abi.PROBE_MAGIC, 0, 0, 0)
 
 
 class Answer(NamedTuple):
-    """What the program did. ``backend``: id, 0 for none; ``ifindex``: device it would leave by, 0 for none."""
+    """What the program did. ``backend``: id, 0 for none; ``ifindex``: device it would leave by, 0 for none.
+
+    ``raw``: all of it as :func:`raw` has it.
+    """
 
     verdict: Verdict
     reason: PacketReason
     backend: int
     ifindex: int
     frame: bytes
+    raw: bytes = b""
+
+
+def raw(prog: int, ifindex: int, frame: bytes) -> bytes:
+    """As :func:`run`, but not taken apart. Raises ``TargetError``."""
+    return b"%c%b%b" % shim.run_xdp(prog, ifindex, frame, _MARK)
 
 
 def run(prog: int, ifindex: int, frame: bytes) -> Answer:
     """As if the frame came in by this device. Raises ``TargetError``."""
-    mark = abi.PROBE.pack(abi.PROBE_MAGIC, 0, 0, 0)
-    verdict, meta, after = shim.run_xdp(prog, ifindex, frame, mark)
+    answer = verdict, meta, after = shim.run_xdp(prog, ifindex, frame, _MARK)
     magic, reason, backend, leaves_by = abi.PROBE.unpack(meta)
     if magic != abi.PROBE_MAGIC or reason >= len(_REASONS) or verdict >= len(_VERDICTS):
         raise TargetError(f"BPF_PROG_TEST_RUN ifindex {ifindex}", detail="the program gave no answer")
-    return Answer(_VERDICTS[verdict], _REASONS[reason], backend, leaves_by, after)
+    return Answer(_VERDICTS[verdict], _REASONS[reason], backend, leaves_by, after, b"%c%b%b" % answer)

@@ -6,9 +6,9 @@ where not everybody is, one from a client that is not has to be refused.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from datapath import abi, aim, blocks, encode, packet, probe
@@ -16,6 +16,7 @@ from datapath.abi import PacketReason, Verdict
 from datapath.maps import Maps
 from datapath.packet import Flow, Outer
 from datapath.readback import Held
+from datapath.renewal import Arrival, Renewals, Sent
 from datapath.rtnl import Link
 
 _MAX_AIMED = 64
@@ -28,19 +29,8 @@ _REMOTE = {
 }
 
 
-class Arrival(NamedTuple):
-    """How packets come in: by a device, with these VLAN ids (outer one first) in front of them."""
-
-    device: Link
-    tags: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        """``eth0``, ``eth0 with tag 100``."""
-        return self.device.name + (f" with tag {'.'.join(map(str, self.tags))}" if self.tags else "")
-
-
 class Prover:
-    """Proves frontends for packets that come in so.
+    """Proves frontends for packets that come in so, for as long as devices are what they are now.
 
     ``look``: the frontend as it stands in the maps, None if there is none.
     ``unresolved`` is told of backends whose next hop is not known yet. ``takes_redirects`` says whether a device
@@ -54,6 +44,7 @@ class Prover:
         prog: int,
         arrivals: Sequence[Arrival],
         *,
+        renewals: Renewals,
         unresolved: Callable[[Backend], None],
         takes_redirects: Callable[[int], bool],
     ) -> None:
@@ -62,7 +53,18 @@ class Prover:
         self._prog = prog
         self._arrivals = arrivals
         self._unresolved = unresolved
-        self._takes_redirects = takes_redirects
+        self._takes_redirects = functools.cache(takes_redirects)
+        self._renewals = renewals
+        self._sent: list[Sent] = []
+
+    def renewed(self, frontend: Frontend) -> bool:
+        """Is all still as it was when this very frontend was proved? If not, :meth:`problem` knows.
+
+        Raises ``TargetError``.
+        """
+        run = functools.partial(probe.raw, self._prog)
+        held = self._look(frontend.key)
+        return self._renewals.again(frontend, held, self._arrivals, run, self._takes_redirects)
 
     def problem(self, frontend: Frontend) -> str:
         """The first thing that is wrong with it, empty if nothing is. Raises ``TargetError``."""
@@ -71,9 +73,11 @@ class Prover:
             return f"{frontend.key}: no entry"
         if held.problem or held.frontend(frontend.key) != frontend:
             return f"{frontend.key}: {held.problem or 'the entry has other backends'}"
+        self._sent = []
         for arrival in self._arrivals:
             for wrong in self._probe(frontend.key, held, arrival):
                 return f"{frontend.key} on {arrival}: {wrong}"
+        self._renewals.keep(frontend, held, self._arrivals, self._sent)
         return ""
 
     def _probe(self, key: FrontendKey, held: Held, arrival: Arrival) -> Iterator[str]:
@@ -124,7 +128,9 @@ class Prover:
 
     def _run(self, sent: Flow, arrival: Arrival) -> probe.Answer:
         frame = packet.build(sent, arrival.device.address, arrival.tags)
-        return probe.run(self._prog, arrival.device.ifindex, frame)
+        answer = probe.run(self._prog, arrival.device.ifindex, frame)
+        self._sent.append(Sent(sent, arrival, answer))
+        return answer
 
     def _aimed(self, key: FrontendKey, held: Held) -> Iterator[tuple[Flow, Backend, int]]:
         """A flow for each backend that serves."""

@@ -57,6 +57,8 @@ _ffi = cffi.FFI()
 _ffi.cdef(_DECLARATIONS)
 #: Memory as it comes: room for all that a map may hold is megabytes, of which the kernel fills few.
 _untouched = _ffi.new_allocator(should_clear_after_alloc=False)
+#: What becomes of a frame that is sent through a program; no page of the kernel's holds more.
+_frame, _frame_size = _ffi.new("char[]", 4096), _ffi.new("uint32_t *")
 
 
 class MapInfo(NamedTuple):
@@ -260,12 +262,11 @@ def dump(fd: int, info: MapInfo, name: str) -> tuple[bytes, bytes]:
 def run_xdp(prog: int, ifindex: int, packet: bytes, meta: bytes) -> tuple[int, bytes, bytes]:
     """BPF_PROG_TEST_RUN of one frame as if it came in by ``ifindex``. Returns verdict, metadata, frame after it."""
     data = meta + packet
-    room = len(data) + 256
-    out, size = _ffi.new("char[]", room), _ffi.new("uint32_t *", room)
-    verdict = _checked(
-        _lib().lk_run_xdp(prog, ifindex, data, len(data), len(meta), out, size), f"BPF_PROG_TEST_RUN ifindex {ifindex}"
-    )
-    after = bytes(_ffi.buffer(out, size[0]))
+    _frame_size[0] = len(_frame)
+    verdict = _lib().lk_run_xdp(prog, ifindex, data, len(data), len(meta), _frame, _frame_size)
+    if verdict < 0:
+        _checked(verdict, f"BPF_PROG_TEST_RUN ifindex {ifindex}")
+    after = bytes(_ffi.buffer(_frame, _frame_size[0]))
     return verdict, after[: len(meta)], after[len(meta) :]
 
 

@@ -114,3 +114,26 @@ def test_a_changed_bit_of_ipv6_is_not_sound(flow: packet.Flow, data: st.DataObje
 def test_a_short_frame_is_nothing(length: int) -> None:
     flow = packet.Flow(IPv4Address(1), 1, IPv4Address(2), 2, Protocol.UDP)
     assert packet.parse(packet.build(flow, MAC)[:length]) is None
+
+
+@given(
+    flows.filter(lambda flow: flow.protocol is not Protocol.SCTP),
+    st.lists(st.integers(0, 65535), max_size=9),
+    st.lists(st.integers(1, 4094), max_size=2),
+)
+def test_a_varied_frame_is_the_one_that_would_be_built(flow: packet.Flow, ports: list[int], tags: list[int]) -> None:
+    assert packet.can_vary(flow)
+    built = [packet.build(flow._replace(source_port=port), MAC, tags) for port in ports]
+    assert list(packet.varied(flow, ports, MAC, tags)) == built
+
+
+def test_a_checksum_of_nothing_is_said_by_udp_as_it_has_to_be() -> None:
+    flow = packet.Flow(IPv4Address("192.0.2.1"), 0, IPv4Address("192.0.2.2"), 53, Protocol.UDP)
+    sums = {frame[40:42] for frame in packet.varied(flow, range(65536), MAC)}
+    assert b"\xff\xff" in sums
+    assert b"\0\0" not in sums
+
+
+def test_sctp_is_not_varied() -> None:
+    flow = packet.Flow(IPv4Address("192.0.2.1"), 1, IPv4Address("192.0.2.2"), 2, Protocol.SCTP)
+    assert not packet.can_vary(flow)

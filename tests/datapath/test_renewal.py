@@ -1,0 +1,130 @@
+"""A good proof is made anew with the same packets, and with as little else as can be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from announcer.model.lb import Backend, Mode
+from announcer.model.net import Protocol
+from datapath import packet, shim
+from datapath.hand import Datapath
+from datapath.links import Links
+from tests.datapath.node import (
+    BEHIND,
+    LOCAL,
+    LOCAL6,
+    REMOTE,
+    REMOTE6,
+    ROUTER,
+    VIP6,
+    Node,
+    done,
+    failed,
+    frontend,
+    observe,
+    program,
+    proven,
+    verify,
+)
+
+pytestmark = pytest.mark.root
+
+MANY = tuple(Backend(REMOTE.address + i, 8080) for i in range(20))
+KEPT = {
+    "dsr": frontend(LOCAL, REMOTE),
+    "datagrams": frontend(LOCAL, REMOTE, protocol=Protocol.UDP),
+    "geneve": frontend(LOCAL, BEHIND, mode=Mode.GENEVE),
+    "IPv6": frontend(LOCAL6, REMOTE6, vip=VIP6),
+    "a row": frontend(*MANY),
+    "nobody": frontend(),
+}
+NOT_KEPT = {
+    "snat": frontend(LOCAL, REMOTE, mode=Mode.SNAT),
+    "sctp": frontend(LOCAL, REMOTE, protocol=Protocol.SCTP),
+    "affinity": frontend(*MANY, affinity=True),
+}
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often what is done."""
+    counts: Counter[str] = Counter()
+
+    def count(where: Any, name: str) -> None:
+        real = getattr(where, name)
+
+        def counting(*args: Any, **kwargs: Any) -> Any:
+            counts[name] += 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(where, name, counting)
+
+    for where, name in ((packet, "parse"), (packet, "build"), (shim, "run_xdp"), (Links, "observe")):
+        count(where, name)
+    return counts
+
+
+@pytest.mark.parametrize("what", KEPT | NOT_KEPT)
+def test_a_proof_is_made_anew_with_all_its_packets(node: Node, counted: Counter[str], what: str) -> None:
+    wanted = (KEPT | NOT_KEPT)[what]
+    datapath = node.attached()
+    done(program(datapath, wanted))
+    proven(datapath, wanted)
+    counted.clear()
+    done(verify(datapath, wanted))
+    assert counted["run_xdp"] == max(1, len(wanted.backends))
+    if what in KEPT:
+        assert (counted["parse"], counted["build"]) == (0, 1)
+    else:
+        assert counted["parse"] == len(wanted.backends)
+
+
+def test_the_proofs_of_a_round_ask_once_what_the_devices_are(node: Node, counted: Counter[str]) -> None:
+    datapath, wanted = node.attached(), [frontend(REMOTE, port=port) for port in range(80, 90)]
+    for each in wanted:
+        done(program(datapath, each))
+    proven(datapath, *wanted)
+    observe(datapath)
+    counted.clear()
+    for each in wanted:
+        done(verify(datapath, each))
+    assert counted["observe"] == 1
+    observe(datapath)
+    assert counted["observe"] == 2
+    done(verify(datapath, wanted[0]))
+    assert counted["observe"] == 3, "another round"
+
+
+@pytest.fixture
+def datapath(node: Node) -> Datapath:
+    """Proved twice."""
+    made = node.attached()
+    done(program(made, KEPT["dsr"]))
+    proven(made, KEPT["dsr"])
+    done(verify(made, KEPT["dsr"]))
+    return made
+
+
+def test_a_next_hop_that_is_gone_is_seen_by_the_next_proof(node: Node, datapath: Datapath) -> None:
+    node.ip("link set eth0 down")
+    assert failed(verify(datapath, KEPT["dsr"]))
+
+
+def test_another_link_layer_address_of_a_next_hop_is_no_trouble(
+    node: Node, datapath: Datapath, counted: Counter[str]
+) -> None:
+    node.ip(f"neigh replace {ROUTER} lladdr 02:00:00:00:01:99 dev eth0 nud permanent")
+    proven(datapath, KEPT["dsr"])
+    counted.clear()
+    done(verify(datapath, KEPT["dsr"]))
+    assert counted["parse"] == 0, "that it is good is known now"
+
+
+def test_a_change_of_what_is_wanted_is_proved_as_such(datapath: Datapath, counted: Counter[str]) -> None:
+    assert "other backends" in failed(verify(datapath, frontend(REMOTE)))
+    done(program(datapath, frontend(REMOTE)))
+    done(verify(datapath, frontend(REMOTE)))
+    assert counted["parse"] == 1

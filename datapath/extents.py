@@ -19,6 +19,7 @@ class Extents:
         self.size = size
         self._rest = rest
         self._free: list[tuple[int, int]] = [(0, size)]
+        self._unused = size
         self._resting: deque[tuple[float, int, int]] = deque()
 
     def taken_by(self, used: Iterable[tuple[int, int]]) -> Extents:
@@ -38,6 +39,7 @@ class Extents:
             at = max(at, offset + length)
         if at < self.size:
             new._free.append((at, self.size - at))
+        new._unused = sum(length for _, length in new._free) + sum(length for _, _, length in new._resting)
         return new
 
     def take(self, length: int, now: float, *, page: int = 0) -> int | None:
@@ -53,16 +55,18 @@ class Extents:
             if start + length <= end:
                 rest = ((offset, start - offset), (start + length, end - start - length))
                 self._free[i : i + 1] = [(at, units) for at, units in rest if units]
+                self._unused -= length
                 return start
         return None
 
     def give(self, offset: int, length: int, now: float) -> None:
         """Return what ``take`` gave; it is free again after ``rest`` seconds."""
         self._resting.append((now + self._rest, offset, length))
+        self._unused += length
 
     def free(self) -> int:
         """Units that could be given out now or after their rest."""
-        return sum(length for _, length in self._free) + sum(length for _, _, length in self._resting)
+        return self._unused
 
     def _reclaim(self, now: float) -> None:
         while self._resting and self._resting[0][0] <= now:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from datapath.maps import SummedMap
 
 #: Entries of hash maps, and bytes of blocks and backends, that a look goes through.
-LOOK_ENTRIES = 5000
-LOOK_BYTES = 2 << 20
+LOOK_ENTRIES = 4000
+LOOK_BYTES = 3 << 19
 
 
 class Rota:

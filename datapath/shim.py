@@ -57,8 +57,8 @@ _ffi = cffi.FFI()
 _ffi.cdef(_DECLARATIONS)
 #: Memory as it comes: room for all that a map may hold is megabytes, of which the kernel fills few.
 _untouched = _ffi.new_allocator(should_clear_after_alloc=False)
-#: What becomes of a frame that is sent through a program; no page of the kernel's holds more.
-_frame, _frame_size = _ffi.new("char[]", 4096), _ffi.new("uint32_t *")
+#: What becomes of a frame that is sent through a program: more than any can be.
+_frame, _frame_size = _ffi.new("char[]", 1 << 17), _ffi.new("uint32_t *")
 
 
 class MapInfo(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from announcer.model.lb import Backend, Frontend, Mode
-from datapath import abi, readback, rota
+from datapath import abi, maps, readback, rota
 from datapath.hand import Datapath
 from datapath.maps import Maps, SummedMap
 from tests.datapath.node import (
@@ -121,6 +121,7 @@ def test_what_a_proof_has_come_across_first_is_seen_by_the_next_look_too(datapat
 @pytest.fixture
 def several(datapath: Datapath, monkeypatch: pytest.MonkeyPatch) -> tuple[Datapath, list[Frontend]]:
     """A datapath that has more frontends than it looks at at a time."""
+    monkeypatch.setattr(maps, "_WORTH_ADDING", 0)
     monkeypatch.setattr(rota, "LOOK_ENTRIES", 2)
     monkeypatch.setattr(rota, "LOOK_BYTES", 200)
     frontends = [frontend(LOCAL, Backend(REMOTE.address + i, 8080), port=8000 + i) for i in range(8)]
@@ -227,11 +228,11 @@ def test_a_change_of_where_geneve_goes_is_seen(node: Node, what: str) -> None:
     done(program(datapath, wanted))
     proven(datapath, wanted)
     assert observe(datapath).frontends == {wanted.key: wanted}
-    maps, number = datapath._loaded.maps, dict(datapath._tables.frontends[wanted.key].ids)[BEHIND]
+    found, number = datapath._loaded.maps, dict(datapath._tables.frontends[wanted.key].ids)[BEHIND]
     if what == "the node's address":
-        flip(maps.nodes.bytes, number * abi.ADDRESS_BYTES + 15)
+        flip(found.nodes.bytes, number * abi.ADDRESS_BYTES + 15)
     else:
-        maps.backends.bytes[number * abi.BACKEND_BYTES + abi.BACKEND_FLAGS_AT] = int(abi.BackendFlag.USED)
+        found.backends.bytes[number * abi.BACKEND_BYTES + abi.BACKEND_FLAGS_AT] = int(abi.BackendFlag.USED)
     assert observe(datapath).frontends != {wanted.key: wanted}
     done(program(datapath, wanted))
     proven(datapath, wanted)

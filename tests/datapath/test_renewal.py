@@ -9,7 +9,7 @@ import pytest
 
 from announcer.model.lb import Backend, Mode
 from announcer.model.net import Protocol
-from datapath import packet, shim
+from datapath import abi, packet, shim
 from datapath.hand import Datapath
 from datapath.links import Links
 from tests.datapath.node import (
@@ -111,6 +111,14 @@ def datapath(node: Node) -> Datapath:
 def test_a_next_hop_that_is_gone_is_seen_by_the_next_proof(node: Node, datapath: Datapath) -> None:
     node.ip("link set eth0 down")
     assert failed(verify(datapath, KEPT["dsr"]))
+
+
+def test_packets_that_end_elsewhere_are_seen_though_the_entry_and_its_block_are_as_they_were(
+    datapath: Datapath,
+) -> None:
+    ranks = datapath._loaded.maps.ranks.bytes
+    ranks[:] = ranks[abi.RANK_BYTES :].tobytes() + ranks[: abi.RANK_BYTES].tobytes()
+    assert "went to another" in failed(verify(datapath, KEPT["dsr"]))
 
 
 def test_another_link_layer_address_of_a_next_hop_is_no_trouble(

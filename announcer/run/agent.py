@@ -32,6 +32,7 @@ from announcer.record.recorder import Recorder
 from announcer.run.executor import Executor
 from announcer.run.journal import Journal
 from announcer.run.latency import LatencyMeter
+from announcer.run.news import News
 from announcer.run.repairs import RepairMeter
 from announcer.run.wiring import Hands
 from announcer.snapshot import Snapshot
@@ -77,6 +78,7 @@ class Agent:
         self.latency = LatencyMeter(clock)
         self.repairs = RepairMeter()
         self.rounds = 0
+        self.decided = News()
 
     def take(self, snapshot: Snapshot) -> None:
         """A source has brought something new."""
@@ -159,6 +161,7 @@ class Agent:
             self._decided = self.snapshot
             self._recorder.decided(self.snapshot, self.desired, self._clock())
             self.latency.desired(before, self.desired)
+            self.decided.tell()
 
     async def _observe(self) -> None:
         toward = sorted(neighbor.address for neighbor in self.desired.neighbors.values())

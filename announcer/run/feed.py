@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 
@@ -19,13 +20,18 @@ from announcer.run.settings import AgentSettings
 from announcer.snapshot import ConfigView, Snapshot, lose_config, take_config
 from announcer.sources.events import Changes, Source, SourceEvent
 from announcer.sources.folder import FolderSource
+from announcer.sources.watch import Watch
 
 log = logging.getLogger(__name__)
 
 #: How often a configuration file given with --config is looked at.
 _CONFIG_POLL_SECONDS = 0.5
-#: How often to look whether the node is to be drained.
+#: The wish to drain the node is a file, and is seen at once; so often it is looked for where that cannot be watched.
 _DRAIN_POLL_SECONDS = 0.2
+#: How often it is looked for all the same: should the folder be another one now, nothing tells.
+_DRAIN_LOOK_SECONDS = 5.0
+#: How often to ask whether what is known of other nodes is fresh, while that is wanted.
+_NODES_POLL_SECONDS = 0.2
 
 
 def open_source(settings: AgentSettings) -> Source:
@@ -54,6 +60,7 @@ class Feed:
         self.update_errors = 0
         self.leaving = False
         self._left = False
+        self._nodes_wanted = False
         self._looked_for: frozenset[str] = frozenset()
         # Before the first snapshot: an agent that was killed while it drained must not announce everything again.
         agent.drain(OPERATOR if DrainFile(settings.state_dir).wanted else "")
@@ -68,6 +75,7 @@ class Feed:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow_source())
             group.create_task(self._follow_drain())
+            group.create_task(self._follow_nodes())
             if self._settings.config_file is not None:
                 group.create_task(self._follow_config_file(self._settings.config_file))
 
@@ -83,12 +91,25 @@ class Feed:
 
     async def _follow_drain(self) -> None:
         file = DrainFile(self._settings.state_dir)
+        with contextlib.ExitStack() as stack:
+            watch: Watch | None = None
+            with contextlib.suppress(OSError):  # as many watches as the kernel allows are there already
+                watch = stack.enter_context(Watch([self._settings.state_dir], settle=0.0, patience=0.0))
+            while True:
+                if not self.leaving:
+                    self._agent.drain(OPERATOR if file.wanted else "")
+                if watch is not None:
+                    await watch.wait(_DRAIN_LOOK_SECONDS)
+                else:
+                    await asyncio.sleep(_DRAIN_POLL_SECONDS)
+
+    async def _follow_nodes(self) -> None:
+        """After every decision, and over and over while it has to be known whether other nodes are known well."""
         while True:
-            if not self.leaving:
-                self._agent.drain(OPERATOR if file.wanted else "")
+            known = self._agent.decided.count
             self._agent.know_nodes(self._nodes_fresh(self._agent.snapshot))
             self._look_for(self._agent.desired.by_nodes)
-            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+            await self._agent.decided.after(known, _NODES_POLL_SECONDS if self._nodes_wanted else None)
 
     def leave(self) -> None:
         """The agent is about to end for good: drain, whatever the file says."""
@@ -139,6 +160,7 @@ class Feed:
         fresh = self._source.look_closely(wanted)
         # Once left on fresh knowledge, it stays away: an API server that is gone does not bring it back.
         self._left = wanted and (self._left or fresh)
+        self._nodes_wanted = wanted
         return self._left or not wanted
 
     def _look_for(self, nodes: frozenset[str]) -> None:

@@ -12,13 +12,13 @@ import socket
 from collections.abc import Callable
 
 from announcer.model.desired import HealthCheck
+from announcer.run.news import News
 from announcer.status.health import answer
 from announcer.status.http import Handler, Request, Response, json_response, serve_on
 from announcer.status.sight import Sight
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.25
 _RETRY_SECONDS = 5.0
 #: A load balancer asks with one connection at a time; anybody can reach these ports.
 _MOST_CONNECTIONS = 64
@@ -35,12 +35,13 @@ class HealthPorts:
         self._seen: tuple[HealthCheck, ...] | None = None
         self.problems: dict[int, str] = {}
 
-    async def follow(self, checks: Callable[[], tuple[HealthCheck, ...]]) -> None:
-        """Listen where ``checks`` says, until cancelled; then on nothing."""
+    async def follow(self, checks: Callable[[], tuple[HealthCheck, ...]], decided: News) -> None:
+        """Listen where ``checks`` says, until cancelled; then on nothing. ``decided`` tells when to ask it again."""
         try:
             while True:
+                known = decided.count
                 await self.settle(checks())
-                await asyncio.sleep(_LOOK_SECONDS)
+                await decided.after(known, _RETRY_SECONDS if self._retry_at else None)
         finally:
             for server in self._servers.values():
                 server.close()
@@ -50,7 +51,7 @@ class HealthPorts:
         """Open what is missing and close what nothing wants any more."""
         now = asyncio.get_running_loop().time()
         due = any(time <= now for time in self._retry_at.values())
-        if checks == self._seen and not due:
+        if (checks is self._seen or checks == self._seen) and not due:
             return
         self._seen = checks
         wanted = {check.port for check in checks}

@@ -175,7 +175,7 @@ async def _answer_health_checks(settings: AgentSettings, agent: Agent, looks: Si
     if settings.health_check_node_ports:
         ports = HealthPorts(looks.look)
         looks.closed_ports = ports.problems
-        await ports.follow(lambda: agent.desired.health_checks)
+        await ports.follow(lambda: agent.desired.health_checks, agent.decided)
     await asyncio.Event().wait()
 
 

@@ -16,6 +16,7 @@ from announcer.model.lb import DeviceObserved, Hook, Proof
 from announcer.model.net import IPAddress
 from announcer.model.observed import DatapathObserved, Observed
 from announcer.run.health_ports import HealthPorts
+from announcer.run.news import News
 from announcer.status.health import WEIGHT_HEADER
 from announcer.status.sight import Sight
 from tests.announcer.build import endpoints, ip, node, service, snapshot
@@ -93,7 +94,8 @@ def free_port() -> Iterator[int]:
 def test_the_answer_follows_endpoints_drain_and_proof() -> None:
     async def scenario(port: int) -> None:
         rig = Rig(port)
-        following = asyncio.ensure_future(rig.ports.follow(lambda: rig.desired.health_checks))
+        decided = News()
+        following = asyncio.ensure_future(rig.ports.follow(lambda: rig.desired.health_checks, decided))
         await _until(lambda: _listens(port))
         web = {"namespace": "default", "name": "web"}
         well = {"service": web, "localEndpoints": 2, "serviceProxyHealthy": True}
@@ -108,6 +110,7 @@ def test_the_answer_follows_endpoints_drain_and_proof() -> None:
         rig.desired, rig.proof = rig.decided(), Proof(ok=False, at=0.0, problem="x")
         assert await rig.ask() == Answer(503, "0", {**well, "serviceProxyHealthy": False, "reason": "notProven"})
         rig.desired = rig.decided(local=False)
+        decided.tell()
         await _until(lambda: not _listens(port))
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

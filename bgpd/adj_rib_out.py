@@ -54,6 +54,7 @@ class AdjRibOut:
         self._flying: set[IPNetwork] = set()  # with a command under way
         self._doubtful: set[IPNetwork] = set()  # of those: answered, but which UPDATE is theirs cannot be told
         self._leaving: deque[tuple[int, IPNetwork]] = deque()
+        self._touched: set[IPNetwork] = set()  # since the entries were last looked at, see changed()
         self._next_hops: dict[Family, IPAddress] = {}
         self.session = 0
         self.up = False
@@ -66,12 +67,14 @@ class AdjRibOut:
         if slot.wanted != route or slot.refused:
             slot.wanted, slot.refused = route, False
             self._dirty[route.nlri] = None
+            self._touched.add(route.nlri)
 
     def unwant(self, nlri: IPNetwork) -> None:
         """Have ``nlri`` withdrawn. A prefix that is not known is withdrawn already."""
         if slot := self._slots.get(nlri):
             slot.wanted, slot.refused = None, False
             self._dirty[nlri] = None
+            self._touched.add(nlri)
             self._forget_if_done(nlri, slot)
 
     def unwant_all(self) -> None:
@@ -90,6 +93,14 @@ class AdjRibOut:
         will tell the engine, so there is nobody else whose acknowledgement could be waited for.
         """
         return {nlri: slot.entry(up=self._carries(nlri)) for nlri, slot in self._slots.items()}
+
+    def changed(self) -> dict[IPNetwork, RibEntry | None]:
+        """The entries, None for one that is gone, of all prefixes that something happened to since the last call.
+
+        An entry may be what it was. Whatever is not named here is.
+        """
+        touched, self._touched = self._touched, set()
+        return {nlri: self.entry(nlri) for nlri in touched}
 
     def entry(self, nlri: IPNetwork) -> RibEntry | None:
         """One prefix as the agent sees it, None if it is not there."""
@@ -141,6 +152,7 @@ class AdjRibOut:
         for nlri, route in found:
             self._slots[nlri].told = Told(batch, route)
         self._flying.update(prefixes)
+        self._touched.update(prefixes)
         return batch
 
     def answered(self, batch: Batch, ok: bool) -> Batch | None:
@@ -153,6 +165,7 @@ class AdjRibOut:
             slot.told.answered = True
             slot.refused = not ok
             self._dirty[nlri] = None
+            self._touched.add(nlri)
             if follow and nlri in follow.prefixes:
                 slot.told = Told(follow, slot.told.route, repeated=True)
             elif not ok or not self.up:
@@ -200,6 +213,7 @@ class AdjRibOut:
                 slot.wire = Wire(told.route if told else Route(nlri=nlri), withdrawn, offset, next_hop)
                 self._leaving.append((offset, nlri))
                 self._dirty[nlri] = None
+                self._touched.add(nlri)
                 if told and told.batch.withdraw == withdrawn:
                     told.emitted = True
                     if told.answered and nlri not in self._doubtful:
@@ -213,6 +227,7 @@ class AdjRibOut:
             slot = self._slots.get(nlri)
             if slot and slot.wire and slot.wire.offset == at:
                 changed = slot.wire.left = True
+                self._touched.add(nlri)
                 self._forget_if_done(nlri, slot)
         return changed
 
@@ -235,11 +250,13 @@ class AdjRibOut:
         """A new session: the peer holds nothing of ours. ``next_hops``: "next hop self" in each family it carries."""
         self.session, self.up, self._next_hops = session, True, dict(next_hops)
         self._dirty = dict.fromkeys(self._slots)
+        self._touched.update(self._slots)
 
     def session_down(self) -> None:
         """The session is gone, and with it everything that was said in it."""
         self.up = False
         self._leaving.clear()
+        self._touched.update(self._slots)
         for nlri, slot in list(self._slots.items()):
             slot.wire, slot.refused = None, False
             if slot.told is None or slot.told.answered:
@@ -275,6 +292,7 @@ class AdjRibOut:
     def _landed(self, nlri: IPNetwork, slot: Slot) -> None:
         """No command for ``nlri`` is under way any more."""
         slot.told = None
+        self._touched.add(nlri)
         self._flying.discard(nlri)
         self._doubtful.discard(nlri)
         self._forget_if_done(nlri, slot)

@@ -23,7 +23,7 @@ from announcer.model.bgp import Neighbor
 from announcer.model.observed import BgpObserved, Outcome, OutcomeState
 from announcer.model.steps import AnyStep, ConfigureNeighbors
 from bgpd import messages
-from bgpd.secrecy import restore
+from bgpd.heard import Heard
 
 _OBSERVE_SECONDS = 5.0
 _APPLY_SECONDS = 60.0
@@ -37,7 +37,7 @@ _BEATS_MISSED = 4
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
-_R = TypeVar("_R", bound=messages.Observed | messages.Applied | messages.Greeting)
+_R = TypeVar("_R", bound=messages.Reply)
 
 
 class SpeakerClient:
@@ -57,6 +57,8 @@ class SpeakerClient:
         self._waiting: dict[int, asyncio.Future[messages.Reply]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._configured: dict[str, Neighbor] = {}  # over the present connection
+        self._heard = Heard()  # over the present connection
+        self._observing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._pid: int | None = None
         self._missed = 0
@@ -88,19 +90,28 @@ class SpeakerClient:
         self._disconnect()
 
     async def observe(self) -> BgpObserved:
-        """Everything as the speaker sees it. If it does not answer: ``reachable`` False and why, no exception."""
-        number = next(self._numbers)
-        try:
-            reply = await self._ask(messages.Observe(number), number, messages.Observed, _OBSERVE_SECONDS)
-        except (ConnectionError, TimeoutError) as error:
-            return BgpObserved(reachable=False, problem=f"the speaker does not answer on {self._socket}: {error}")
-        return restore(reply.observed, self._configured)
+        """Everything as the speaker sees it. If it does not answer: ``reachable`` False and why, no exception.
+
+        Over one connection, what is the same as the last time is the very same object: all of it, a peer, its ``rib``,
+        an entry of that.
+        """
+        async with self._observing:  # what one was told, the next one has seen
+            number, heard = next(self._numbers), self._heard
+            question = messages.Observe(number, heard.seen)
+            try:
+                reply: messages.Observed | messages.News = await self._ask(
+                    question, number, (messages.Observed, messages.News), _OBSERVE_SECONDS
+                )
+            except (ConnectionError, TimeoutError) as error:
+                return BgpObserved(reachable=False, problem=f"the speaker does not answer on {self._socket}: {error}")
+            heard.take(reply)
+            return heard.observed(self._configured)
 
     async def apply(self, steps: Sequence[AnyStep]) -> list[Outcome]:
         """Carry out ``steps`` in order; the outcomes are in the same order. All failed if the speaker is away."""
         number = next(self._numbers)
         try:
-            reply = await self._ask(messages.Apply(number, list(steps)), number, messages.Applied, _APPLY_SECONDS)
+            reply = await self._ask(messages.Apply(number, list(steps)), number, (messages.Applied,), _APPLY_SECONDS)
         except (ConnectionError, TimeoutError) as error:
             problem = f"the speaker does not answer on {self._socket}: {error}"
             return [Outcome(step=step, state=OutcomeState.FAILED, problem=problem) for step in steps]
@@ -113,9 +124,9 @@ class SpeakerClient:
     async def hello(self) -> int:
         """The speaker's process id. Raises ConnectionError or TimeoutError if it does not answer."""
         number = next(self._numbers)
-        return (await self._ask(messages.Hello(number), number, messages.Greeting, _OBSERVE_SECONDS)).pid
+        return (await self._ask(messages.Hello(number), number, (messages.Greeting,), _OBSERVE_SECONDS)).pid
 
-    async def _ask(self, request: messages.Request, number: int, kind: type[_R], seconds: float) -> _R:
+    async def _ask(self, request: messages.Request, number: int, kinds: tuple[type[_R], ...], seconds: float) -> _R:
         await self.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CONNECT_SECONDS):
@@ -135,7 +146,7 @@ class SpeakerClient:
             raise TimeoutError(str(error) or f"no answer in {seconds:.0f} s") from None
         finally:
             self._waiting.pop(number, None)
-        if not isinstance(reply, kind):
+        if not isinstance(reply, kinds):
             raise ConnectionError(f"the speaker answered with {type(reply).__name__}")
         return reply
 
@@ -200,6 +211,7 @@ class SpeakerClient:
     def _disconnect(self) -> None:
         self._tried.clear()
         self._configured = {}
+        self._heard = Heard()
         if self._writer:
             self._writer.close()
             self._writer = None

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+import msgspec
+
 from announcer.model.bgp import Neighbor
 from announcer.model.errors import TargetError
 from announcer.model.net import IPAddress
@@ -86,9 +88,12 @@ class Core:
     def observed(self) -> BgpObserved:
         """Everything an agent may know."""
         peers = {name: peer.observed() for name, peer in self.peers.items()}
+        return msgspec.structs.replace(self.outline(), peers=peers)
+
+    def outline(self) -> BgpObserved:
+        """The same without the peers."""
         return BgpObserved(
             reachable=True,
-            peers=peers,
             problem=self.problem,
             forwarding_kept=self.forwarding_kept,
             engine_restarts=dict(self.engine_restarts),

@@ -1,6 +1,8 @@
 """What crosses ``speaker.sock``: one JSON object per line, in both directions.
 
-An agent asks (``Hello``, ``Observe``, ``Apply``), each with a number, and is answered with the same number.
+An agent asks (``Hello``, ``Observe``, ``Apply``), each with a number, and is answered with the same number. Who says
+what he has seen already is told only what is new (``bgpd.publication``). Agent and speaker may be of different
+releases: a field that one does not know he ignores, and one that is not there says nothing.
 ``Changed`` comes by itself whenever another ``Observe`` would give another answer; several changes may be told in
 one.
 """
@@ -9,7 +11,9 @@ from __future__ import annotations
 
 import msgspec
 
+from announcer.model.bgp import PeerObserved, RibEntry
 from announcer.model.codec import from_json, to_json
+from announcer.model.net import IPNetwork
 from announcer.model.observed import BgpObserved, Outcome
 from announcer.model.steps import AnyStep
 
@@ -23,10 +27,18 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     id: int
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """What a reader has: everything up to ``number`` of the speaker process that calls itself ``speaker``."""
+
+    speaker: str
+    number: int
+
+
 class Observe(msgspec.Struct, frozen=True, tag="observe"):
-    """How is everything?"""
+    """How is everything, or what is new ``since``?"""
 
     id: int
+    since: Seen | None = None
 
 
 class Apply(msgspec.Struct, frozen=True, tag="apply"):
@@ -44,10 +56,37 @@ class Greeting(msgspec.Struct, frozen=True, tag="greeting"):
 
 
 class Observed(msgspec.Struct, frozen=True, tag="observed"):
-    """Answers ``Observe``."""
+    """Answers ``Observe``: everything. Who has taken it in has ``seen``, None if the speaker cannot say what is new."""
 
     id: int
     observed: BgpObserved
+    seen: Seen | None = None
+
+
+class PeerNews(msgspec.Struct, frozen=True):
+    """What is new of one peer. ``outline``: all but ``rib``, None if nothing of that is.
+
+    ``whole``: forget the entries that there were. ``rib``: those that are new or another, ``gone``: those that are not
+    there any more.
+    """
+
+    outline: PeerObserved | None = None
+    whole: bool = False
+    rib: dict[IPNetwork, RibEntry] = {}
+    gone: list[IPNetwork] = []
+
+
+class News(msgspec.Struct, frozen=True, tag="news", omit_defaults=True):
+    """Answers ``Observe``: what is new since. Who has taken it in has ``seen``.
+
+    ``outline``: all but ``peers``, ``names``: of all peers; each None if nothing of it is new.
+    """
+
+    id: int
+    seen: Seen
+    outline: BgpObserved | None = None
+    names: list[str] | None = None
+    peers: dict[str, PeerNews] = {}
 
 
 class Applied(msgspec.Struct, frozen=True, tag="applied"):
@@ -62,7 +101,7 @@ class Changed(msgspec.Struct, frozen=True, tag="changed"):
 
 
 Request = Hello | Observe | Apply
-Reply = Greeting | Observed | Applied | Changed
+Reply = Greeting | Observed | News | Applied | Changed
 
 
 class _RequestLine(msgspec.Struct):

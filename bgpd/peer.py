@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 
+import msgspec
+
 from announcer.model.bgp import Neighbor, PeerObserved, PeerState
 from bgpd import wire
 from bgpd.adj_rib_out import AdjRibOut
@@ -81,6 +83,10 @@ class Peer:
 
     def observed(self) -> PeerObserved:
         """What an agent may know."""
+        return msgspec.structs.replace(self.outline(), rib=self.rib.entries())
+
+    def outline(self) -> PeerObserved:
+        """The same without the Adj-RIB-Out."""
         return PeerObserved(
             neighbor=self.neighbor,
             state=self.state,
@@ -89,7 +95,6 @@ class Peer:
             session=self.session,
             end_of_rib=self.markers.done,
             last_error=self.last_error,
-            rib=self.rib.entries(),
             updates_sent=self.updates_sent,
             unusable=self.carriage.unusable,
             bfd=self.bfd.value if self.neighbor.bfd is not None else None,

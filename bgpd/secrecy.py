@@ -11,13 +11,13 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from announcer.model.bgp import Neighbor, Password
-from announcer.model.observed import BgpObserved, Outcome
+from announcer.model.bgp import Neighbor, Password, PeerObserved
+from announcer.model.observed import Outcome
 from announcer.model.steps import ConfigureNeighbors
 
 _PR_SET_DUMPABLE = 4
@@ -31,13 +31,9 @@ def hide(neighbor: Neighbor) -> Neighbor:
     return neighbor if neighbor.password is None else msgspec.structs.replace(neighbor, password=HIDDEN)
 
 
-def hide_in_observed(observed: BgpObserved) -> BgpObserved:
-    """What the speaker may say of its peers."""
-    peers = {
-        name: peer if peer.neighbor.password is None else msgspec.structs.replace(peer, neighbor=hide(peer.neighbor))
-        for name, peer in observed.peers.items()
-    }
-    return msgspec.structs.replace(observed, peers=peers)
+def hide_in_peer(peer: PeerObserved) -> PeerObserved:
+    """What the speaker may say of a peer."""
+    return peer if peer.neighbor.password is None else msgspec.structs.replace(peer, neighbor=hide(peer.neighbor))
 
 
 def hide_in_outcomes(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -53,14 +49,11 @@ def _hide_in_outcome(outcome: Outcome) -> Outcome:
     return msgspec.structs.replace(outcome, step=hidden)
 
 
-def restore(observed: BgpObserved, configured: Mapping[str, Neighbor]) -> BgpObserved:
-    """``observed`` with the passwords of ``configured``, for neighbors that are the same in everything else."""
-    peers = dict(observed.peers)
-    for name, peer in observed.peers.items():
-        known = configured.get(name)
-        if known is not None and known != peer.neighbor and hide(known) == peer.neighbor:
-            peers[name] = msgspec.structs.replace(peer, neighbor=known)
-    return msgspec.structs.replace(observed, peers=peers)
+def restore(peer: PeerObserved, configured: Neighbor | None) -> PeerObserved:
+    """``peer`` with the password of the neighbor as ``configured``, if that is the same in everything else."""
+    if configured is None or configured == peer.neighbor or hide(configured) != peer.neighbor:
+        return peer
+    return msgspec.structs.replace(peer, neighbor=configured)
 
 
 def leave_no_core() -> None:

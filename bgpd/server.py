@@ -17,10 +17,10 @@ from pathlib import Path
 
 import msgspec
 
-from announcer.model.observed import BgpObserved, Outcome, OutcomeState
+from announcer.model.observed import Outcome, OutcomeState
 from announcer.model.steps import AnyStep
 from bgpd import messages
-from bgpd.secrecy import hide_in_observed, hide_in_outcomes
+from bgpd.secrecy import hide_in_outcomes
 
 log = logging.getLogger("lockstep.speaker")
 
@@ -36,7 +36,7 @@ class Server:
 
     def __init__(
         self,
-        observe: Callable[[], BgpObserved],
+        observe: Callable[[messages.Observe], messages.Reply],
         apply: Callable[[Sequence[AnyStep]], Awaitable[list[Outcome]]],
     ) -> None:
         """Not listening yet."""
@@ -111,7 +111,7 @@ class Server:
         if isinstance(request, messages.Hello):
             reply = messages.Greeting(request.id, os.getpid())
         elif isinstance(request, messages.Observe):
-            reply = messages.Observed(request.id, hide_in_observed(self._observe()))
+            reply = self._observe(request)
         else:
             reply = messages.Applied(request.id, hide_in_outcomes(await self._act(request.steps, writer)))
         with contextlib.suppress(ConnectionError):

@@ -28,6 +28,7 @@ from bgpd.hand import Hand
 from bgpd.link import Cause, Link, now
 from bgpd.liveness import LOOK_SECONDS as LIVENESS_SECONDS
 from bgpd.liveness import Life, Liveness
+from bgpd.publication import Publication
 from bgpd.receipts import Receipts
 from bgpd.secrecy import leave_no_core
 from bgpd.server import Server, remove_socket
@@ -53,7 +54,7 @@ class Speaker:
         self._told = -1
         self.link = Link(settings, self.core, self._kick.set)
         self.hand = Hand(settings, self.core, self.link, self.until, self._kick.set)
-        self._server = Server(self.core.observed, self.hand.apply)
+        self._server = Server(Publication(self.core).answer, self.hand.apply)
         self._bfd = Bfd(settings.state_dir, self.core, self._kick.set)
         self._receipts = Receipts()
         self._watch = Watch()

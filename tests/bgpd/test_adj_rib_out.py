@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from announcer.model.bgp import Origin, Route
+from announcer.model.bgp import Origin, RibEntry, Route
 from announcer.model.net import Family, IPAddress, IPNetwork
 from bgpd.adj_rib_out import AdjRibOut
 from bgpd.commands import BATCH_PREFIXES
@@ -42,6 +42,7 @@ class AdjRibOutMachine(RuleBasedStateMachine):
         self.stream = 0
         self.received = 0
         self.families: frozenset[Family] = frozenset()
+        self.told: dict[IPNetwork, RibEntry | None] = {}  # by changed()
         self.carried: dict[IPNetwork, int] = {}  # where in the stream the last UPDATE for a prefix ends
 
     # --- the agent ----------------------------------------------------------------------------------------------
@@ -131,6 +132,11 @@ class AdjRibOutMachine(RuleBasedStateMachine):
         assert set(self.engine.rib_of_peer) <= set(self.rib.entries())
 
     @invariant()
+    def whatever_changes_is_said(self) -> None:
+        self.told.update(self.rib.changed())
+        assert {nlri: entry for nlri, entry in self.told.items() if entry is not None} == self.rib.entries()
+
+    @invariant()
     def everything_wanted_is_in_the_rib(self) -> None:
         entries = self.rib.entries()
         assert {nlri: entry.route for nlri, entry in entries.items() if not entry.withdrawing} == self.wanted
@@ -211,6 +217,39 @@ def test_a_command_that_outlives_two_sessions_brings_nothing_back() -> None:
     machine.go_down()
     machine.unwant(nlri=PREFIXES[0])
     machine.teardown()
+
+
+def test_what_is_written_before_its_command_is_answered_is_said() -> None:
+    """Two prefixes in a command, of which ExaBGP has come to the first."""
+    machine = AdjRibOutMachine()
+    machine.come_up(NEXT_HOPS)
+    for nlri in PREFIXES:
+        machine.want(nlri=nlri, attributes={})
+    machine.tell()
+    machine.whatever_changes_is_said()
+    machine.read_prefix()
+    machine.write()
+    assert machine.rib.entries()[PREFIXES[0]].acknowledged
+    machine.whatever_changes_is_said()
+
+
+def test_that_a_doubt_is_over_is_said() -> None:
+    """The command was told in one session and taken in the next."""
+    machine = AdjRibOutMachine()
+    machine.come_up(NEXT_HOPS)
+    machine.want(nlri=PREFIXES[0], attributes={})
+    machine.tell()
+    machine.go_down()
+    machine.come_up(NEXT_HOPS)
+    machine.read_prefix()
+    machine.read_prefix()
+    machine.write()
+    machine.receive(machine.stream)
+    machine.whatever_changes_is_said()
+    assert not machine.rib.entries()[PREFIXES[0]].sent
+    machine.ping()
+    assert machine.rib.entries()[PREFIXES[0]].sent
+    machine.whatever_changes_is_said()
 
 
 @pytest.mark.parametrize("attributes", [a for a in ATTRIBUTES if a] + [{"local_pref": 1}, {"next_hop": LOCAL}])

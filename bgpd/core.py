@@ -7,6 +7,7 @@ talks to the agent. Whatever happens moves ``version``; whatever an agent could 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -184,6 +185,13 @@ class Core:
         self.engine_resumptions += 1
         self.version += 1
 
+    def pause(self, now: Now) -> float:
+        """Seconds until there is a command to give though nothing happens: a ping. Infinite if none is to come."""
+        dialogue = self._dialogue
+        if dialogue is None or dialogue.owed or self.held:
+            return math.inf
+        return max(0.0, PING_SECONDS - dialogue.idle_for(now.monotonic))
+
     @property
     def quiet(self) -> bool:
         """True if the engine owes no answer and has written everything it was given."""
@@ -221,7 +229,7 @@ class Core:
                 if dialogue.room() > 0 and (line := self._next_line(dialogue, peer, now)):
                     out += line
                     gave = True
-        if not dialogue.owed and dialogue.idle_for(now.monotonic) > PING_SECONDS:
+        if not dialogue.owed and dialogue.idle_for(now.monotonic) >= PING_SECONDS:
             out += dialogue.give(Ping(), now.monotonic)
         return bytes(out)
 

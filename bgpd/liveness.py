@@ -1,5 +1,7 @@
 """Is the engine alive? It is asked once in a second; here it is judged whether it could have answered.
 
+Looked at is it only while it owes an answer, and when the kernel says that it was stopped.
+
 To replace an engine closes its sessions, so a machine under load must not look like a dead engine. What is counted is
 time in which the engine could run and said nothing. Not counted is what it spent waiting for a CPU (schedstat) or for a
 disk, and time in which we did not run ourselves and nobody asked. An engine that was stopped (SIGSTOP) needs no
@@ -50,7 +52,7 @@ def read_process(pid: int) -> Process | None:
 
 
 class Liveness:
-    """Judges one engine after the other. Look every ``LOOK_SECONDS``."""
+    """Judges one engine after the other. Look every ``LOOK_SECONDS`` while it owes an answer."""
 
     def __init__(self, *, silence: float, stall: float, read: Callable[[int], Process | None] = read_process) -> None:
         """Seconds. ``silence``: that the engine may owe an answer though it can run. ``stall``: whatever keeps it."""

@@ -7,6 +7,7 @@ not acknowledge for a while (its delayed ACK is up to 40 ms, an unreachable one 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 
 from announcer.model.errors import TargetError
@@ -33,14 +34,14 @@ class Receipts:
         """Give the netlink socket back."""
         self._diag.close()
 
-    def collect(self, core: Core, pid: int | None) -> float | None:
-        """Ask about every peer that waits. Returns in how many seconds to ask again, None if nobody waits."""
+    def collect(self, core: Core, pid: int | None) -> float:
+        """Ask about every peer that waits. Returns in how many seconds to ask again, infinite if nobody waits."""
         waiting = [peer for peer in core.peers.values() if peer.awaits_receipt]
         for name in self._sockets.keys() - core.peers.keys():
             del self._sockets[name]
         if pid is None or not waiting:
             self._delay = _FIRST_SECONDS
-            return None
+            return math.inf
         try:
             changed = self._ask(waiting, pid)
         except (OSError, TargetError) as error:

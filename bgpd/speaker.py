@@ -37,7 +37,8 @@ from bgpd.watch import LOOK_SECONDS, Watch
 
 log = logging.getLogger("lockstep.speaker")
 
-_IDLE_SECONDS = 0.5
+#: Whatever moves the core without a word is noticed after so long.
+_IDLE_SECONDS = 1.0
 _LOG_BYTES = 1 << 20
 
 
@@ -49,6 +50,8 @@ class Speaker:
         self.settings = settings
         self.core = Core(sibling)
         self._kick = asyncio.Event()
+        self._child_moved = False
+        self._doubt = asyncio.Event()  # whether the engine lives: it was asked something, or may have been stopped
         self._moves: list[asyncio.Future[None]] = []
         self._seen = -1
         self._told = -1
@@ -65,6 +68,7 @@ class Speaker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGCHLD, self._child_changed)
         self.settings.forwarding_mark.unlink(missing_ok=True)  # an agent has to say it of this start
         await self.link.listen()
         await self._server.listen(self.settings.socket)
@@ -103,8 +107,11 @@ class Speaker:
     async def _pump(self) -> None:
         """Give the engine what it may have, learn what the peers have received, tell who waits."""
         while True:
-            self.link.write(self.core.commands(now()))
+            moment = now()
+            self.link.write(self.core.commands(moment))
             waiting = self._receipts.collect(self.core, self.link.engine.pid)
+            if self.core.question is not None:
+                self._doubt.set()
             if self.core.version != self._seen:
                 self._seen = self.core.version
                 if self.core.news != self._told:
@@ -114,34 +121,64 @@ class Speaker:
                 for moved in moves:
                     if not moved.done():
                         moved.set_result(None)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(waiting if waiting is not None else _IDLE_SECONDS):
-                    await self._kick.wait()
-            self._kick.clear()
+            await self._kicked(min(waiting, self.core.pause(moment), _IDLE_SECONDS))
+
+    async def _kicked(self, seconds: float) -> None:
+        """Wait for a kick, at most so long."""
+        end = asyncio.get_running_loop().call_later(seconds, self._kick.set)
+        await self._kick.wait()
+        end.cancel()
+        self._kick.clear()
 
     async def _look(self) -> None:
         clock = ClockWatch()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            before = self.core.version
             if clock.look():
                 self.core.clock_steps = clock.steps
                 self.core.version += 1
             self._watch.look(self.core, self.link.engine.pid, now())
+            self._kick_if_moved(before)
+
+    def _kick_if_moved(self, before: int) -> None:
+        if self.core.version != before:
+            self._kick.set()
+
+    def _child_changed(self) -> None:
+        """The engine was stopped, goes on, or has ended; or another child has."""
+        self._child_moved = True
+        self._doubt.set()
 
     async def _watch_engine(self) -> None:
+        """Look while the engine owes an answer, and when the kernel says that something has become of it."""
         liveness = Liveness(silence=self.settings.silence, stall=self.settings.stall)
         while True:
+            await self._doubt.wait()
+            self._doubt.clear()
+            if self._child_moved:
+                self._child_moved = False
+                self._judge(liveness)
             await asyncio.sleep(LIVENESS_SECONDS)
-            pid = self.link.engine.pid
-            life = liveness.look(pid, self.core.question, busy=self.core.held, now=now().monotonic)
-            self.core.engine_silent(life is Life.SILENT)
-            if life is Life.STOPPED:
-                log.warning("ExaBGP (process %s) was stopped by somebody; it is told to go on", pid)
-                self.link.engine.resume()
-                self.core.engine_resumed()
-            elif life is Life.STUCK:
-                problem = f"ExaBGP has owed {self.core.owed} answers for {liveness.stalled:.1f} s"
-                self.link.fail(Cause.STALLED, problem)
+            while self.core.question is not None:
+                self._judge(liveness)
+                await asyncio.sleep(LIVENESS_SECONDS)
+            before = self.core.version
+            self.core.engine_silent(False)
+            self._kick_if_moved(before)
+
+    def _judge(self, liveness: Liveness) -> None:
+        pid, before = self.link.engine.pid, self.core.version
+        life = liveness.look(pid, self.core.question, busy=self.core.held, now=now().monotonic)
+        self.core.engine_silent(life is Life.SILENT)
+        if life is Life.STOPPED:
+            log.warning("ExaBGP (process %s) was stopped by somebody; it is told to go on", pid)
+            self.link.engine.resume()
+            self.core.engine_resumed()
+        elif life is Life.STUCK:
+            problem = f"ExaBGP has owed {self.core.owed} answers for {liveness.stalled:.1f} s"
+            self.link.fail(Cause.STALLED, problem)
+        self._kick_if_moved(before)
 
     async def _leave(self) -> None:
         """A planned exit: peers are told before sessions end, or with graceful restart they would keep it all."""

@@ -184,6 +184,18 @@ def test_whatever_happens_wakes_it(timeless: Rig) -> None:
 
 
 @pytest.mark.root
+def test_that_it_was_stopped_is_noticed_though_it_owes_nothing(timeless: Rig) -> None:
+    """The kernel tells its parent: nobody looks while nothing is owed."""
+    rig = timeless
+    rig.start_bird()
+    rig.configure(neighbor(hold_time=0))
+    rig.wait_established()
+    os.kill(rig.exabgp_pid(), signal.SIGSTOP)
+    rig.wait(lambda seen: seen.engine_resumptions == 1)
+    assert states(rig.apply(announce())) == {"done"}
+
+
+@pytest.mark.root
 def test_a_connection_that_is_refused_at_first_is_made_again(timeless: Rig) -> None:
     """The end of the back-off wakes it, and so does what comes of the attempt."""
     rig = timeless

@@ -72,7 +72,7 @@ def _table(names: tuple[str, ...], bits: int) -> array[int]:
     return native.maglev(steps, bits)
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=4096)  # for the ways to ask for the same backend one after the other; it is quickly made
 def _preference(name: str, length: int) -> tuple[int, int]:
     """Offset and skip of the paper, from one digest so that they are independent of each other."""
     digest = hashlib.blake2b(name.encode(), digest_size=16).digest()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from announcer.model.net import IPAddress, IPNetwork
+from announcer.model.net import IPAddress, IPNetwork, parse_prefix
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ def _encode_hook(value: Any) -> Any:
 #: How to build a foreign value from its text. Keyed by the run-time type, which for both families is an abstract one.
 _BUILDERS: dict[Any, Callable[[str], Any]] = {
     IPAddress: ipaddress.ip_address,
-    IPNetwork: ipaddress.ip_network,
+    IPNetwork: parse_prefix,
     **{kind: kind for kind in _FOREIGN},
 }
 

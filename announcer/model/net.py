@@ -67,10 +67,28 @@ _PROTOCOL_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 @functools.lru_cache(maxsize=1 << 16)  # asked over and over for the same few, and slow in the making
 def host_prefix(address: IPAddress) -> IPNetwork:
     """The prefix that holds just this address: /32 or /128."""
-    return ipaddress.ip_network(address)
+    prefix = ipaddress.ip_network(address)
+    # The standard library makes an address and a function for each such prefix, two thirds of the memory that it takes.
+    # Nobody asks one for its hosts.
+    prefix.network_address = address
+    object.__delattr__(prefix, "hosts")
+    return prefix
 
 
-@functools.lru_cache(maxsize=1 << 16)
 def aggregate(address: IPAddress, length: int) -> IPNetwork:
-    """The prefix of ``length`` bits around ``address``."""
-    return ipaddress.ip_network((address, length), strict=False)
+    """The prefix of ``length`` bits around ``address``: for all addresses in it the same value."""
+    spare = address.max_prefixlen - length
+    return _prefix(address.version, int(address) >> spare << spare, length) if spare else host_prefix(address)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _prefix(version: int, base: int, length: int) -> IPNetwork:
+    return IPv4Network((base, length)) if version == 4 else IPv6Network((base, length))
+
+
+def parse_prefix(text: str) -> IPNetwork:
+    """The prefix that is written so. Raises ``ValueError`` as ``ip_network`` does. Of one address: the same value."""
+    host, _, length = text.partition("/")
+    if length == ("128" if ":" in host else "32"):
+        return host_prefix(ipaddress.ip_address(host))
+    return ipaddress.ip_network(text)

@@ -23,6 +23,7 @@ from announcer.run.agent import Agent
 from announcer.run.feed import Feed, open_source
 from announcer.run.forwarding import Forwarding, ForwardingError, open_forwarding
 from announcer.run.health_ports import HealthPorts
+from announcer.run.memory import expect_many_objects, settle
 from announcer.run.privacy import keep_memory_private
 from announcer.run.settings import AgentSettings
 from announcer.run.sight import SightMaker
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 #: How often to look whether the speaker is still there.
 _SPEAKER_CHECK_SECONDS = 1.0
+#: How often to look whether the start is over, and how long it may still go on then.
+_SETTLE_SECONDS = 5.0
 #: How often to look whether a planned exit has drained the node.
 _DRAINED_CHECK_SECONDS = 0.05
 
@@ -48,6 +51,7 @@ async def run_agent(settings: AgentSettings) -> None:
     """Run until SIGTERM or SIGINT. Raises :class:`StartError`."""
     os.umask(0o077)  # what is written is for this user only
     keep_memory_private()
+    expect_many_objects()
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_one(settings.state_dir), _speaker_begun(settings), _open(settings) as forwarding:
         client = SpeakerClient(settings.speaker_socket)
@@ -64,7 +68,7 @@ async def run_agent(settings: AgentSettings) -> None:
                 functools.partial(_leave, settings, agent, feed),
                 agent.loop(), feed.follow(), _follow_speaker(client, agent), _keep_speaker(settings, agent),
                 _answer_health_checks(settings, agent, looks), _write_events(settings, looks),
-                forwarding.follow(agent),
+                forwarding.follow(agent), _settle_memory(agent),
             )  # fmt: skip
         await client.close()
         recorder.close()
@@ -187,6 +191,15 @@ async def _write_events(settings: AgentSettings, looks: SightMaker) -> None:
 
         access = ClusterAccess(kubeconfig=settings.kubeconfig)
         await EventWriter(access, settings.node_name, looks.look).run()
+    await asyncio.Event().wait()
+
+
+async def _settle_memory(agent: Agent) -> None:
+    """Once the peers were told everything, what the start brings is there."""
+    while not agent.observed.completed:
+        await agent.decided.after(agent.decided.count, _SETTLE_SECONDS)
+    await asyncio.sleep(_SETTLE_SECONDS)
+    await asyncio.to_thread(settle)
     await asyncio.Event().wait()
 
 

@@ -111,11 +111,19 @@ class SpeakerClient:
         """Carry out ``steps`` in order; the outcomes are in the same order. All failed if the speaker is away."""
         number = next(self._numbers)
         try:
-            reply = await self._ask(messages.Apply(number, list(steps)), number, (messages.Applied,), _APPLY_SECONDS)
+            reply: messages.Applied | messages.Results = await self._ask(
+                messages.Apply(number, list(steps), brief=True),
+                number,
+                (messages.Applied, messages.Results),
+                _APPLY_SECONDS,
+            )
         except (ConnectionError, TimeoutError) as error:
             problem = f"the speaker does not answer on {self._socket}: {error}"
             return [Outcome(step=step, state=OutcomeState.FAILED, problem=problem) for step in steps]
-        outcomes = [msgspec.structs.replace(o, step=step) for o, step in zip(reply.outcomes, steps, strict=True)]
+        if isinstance(reply, messages.Results):
+            outcomes = reply.outcomes(steps)
+        else:  # of a speaker of an earlier release
+            outcomes = [msgspec.structs.replace(o, step=step) for o, step in zip(reply.outcomes, steps, strict=True)]
         for outcome in outcomes:
             if isinstance(outcome.step, ConfigureNeighbors) and outcome.state is OutcomeState.DONE:
                 self._configured = {neighbor.name: neighbor for neighbor in outcome.step.neighbors}

@@ -9,12 +9,14 @@ one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from announcer.model.bgp import PeerObserved, RibEntry
 from announcer.model.codec import from_json, to_json
 from announcer.model.net import IPNetwork
-from announcer.model.observed import BgpObserved, Outcome
+from announcer.model.observed import BgpObserved, Outcome, OutcomeState
 from announcer.model.steps import AnyStep
 
 #: 100,000 steps are some 20 MB.
@@ -42,10 +44,11 @@ class Observe(msgspec.Struct, frozen=True, tag="observe"):
 
 
 class Apply(msgspec.Struct, frozen=True, tag="apply"):
-    """Carry out ``steps`` in order."""
+    """Carry out ``steps`` in order. ``brief``: they need not be said again in the answer, and what was done neither."""
 
     id: int
     steps: list[AnyStep]
+    brief: bool = False
 
 
 class Greeting(msgspec.Struct, frozen=True, tag="greeting"):
@@ -96,12 +99,49 @@ class Applied(msgspec.Struct, frozen=True, tag="applied"):
     outcomes: list[Outcome]
 
 
+class Result(msgspec.Struct, frozen=True):
+    """An outcome without its step."""
+
+    state: OutcomeState
+    problem: str = ""
+    retry: bool = True
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Result:
+        """Of what the speaker found."""
+        return cls(outcome.state, outcome.problem, outcome.retry)
+
+    def of_step(self, step: AnyStep) -> Outcome:
+        """The outcome of ``step``."""
+        return Outcome(step=step, state=self.state, problem=self.problem, retry=self.retry)
+
+
+DONE = Result(OutcomeState.DONE)
+
+
+class Results(msgspec.Struct, frozen=True, tag="results"):
+    """Answers a brief ``Apply``: what came of steps that were not simply done, by their place among the steps."""
+
+    id: int
+    others: dict[int, Result]
+
+    @classmethod
+    def of(cls, number: int, outcomes: Sequence[Outcome]) -> Results:
+        """Of all outcomes, in the order of the steps."""
+        results = ((at, Result.of(outcome)) for at, outcome in enumerate(outcomes))
+        return cls(number, {at: result for at, result in results if result != DONE})
+
+    def outcomes(self, steps: Sequence[AnyStep]) -> list[Outcome]:
+        """Of ``steps``, which were asked for."""
+        return [self.others.get(at, DONE).of_step(step) for at, step in enumerate(steps)]
+
+
 class Changed(msgspec.Struct, frozen=True, tag="changed"):
     """Something changed."""
 
 
 Request = Hello | Observe | Apply
-Reply = Greeting | Observed | News | Applied | Changed
+Reply = Greeting | Observed | News | Applied | Results | Changed
 
 
 class _RequestLine(msgspec.Struct):

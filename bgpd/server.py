@@ -113,7 +113,12 @@ class Server:
         elif isinstance(request, messages.Observe):
             reply = self._observe(request)
         else:
-            reply = messages.Applied(request.id, hide_in_outcomes(await self._act(request.steps, writer)))
+            outcomes = await self._act(request.steps, writer)
+            reply = (
+                messages.Results.of(request.id, outcomes)
+                if request.brief
+                else messages.Applied(request.id, hide_in_outcomes(outcomes))
+            )
         with contextlib.suppress(ConnectionError):
             writer.write(messages.reply_line(reply))
             await writer.drain()

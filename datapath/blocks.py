@@ -17,6 +17,9 @@ from datapath.rows import Row
 
 #: Ids by backend, in the order of the block.
 Ids = tuple[tuple[Backend, int], ...]
+#: Asked for thousands of times, and not made anew each time.
+_FLAGS = tuple(map(abi.FrontendFlag, range(256)))
+_RENDEZVOUS = int(abi.FrontendFlag.RENDEZVOUS)
 _EMPTY = Row(0, array("H", [abi.NOBODY]))
 
 
@@ -39,7 +42,7 @@ class Entry(NamedTuple):
     def unpack(cls, data: bytes) -> Entry:
         """From the bytes of the map."""
         block, serving, members, bits, previous_bits, flags, since, sources = abi.FRONTEND.unpack(data)
-        return cls(block, serving, members, bits, previous_bits, abi.FrontendFlag(flags), since, sources)
+        return cls(block, serving, members, bits, previous_bits, _FLAGS[flags], since, sources)
 
     def pack(self) -> bytes:
         """The bytes of the map."""
@@ -64,7 +67,7 @@ class Entry(NamedTuple):
     @property
     def prefers(self) -> bool:
         """It holds preferences and no row."""
-        return bool(self.flags & abi.FrontendFlag.RENDEZVOUS)
+        return int(self.flags) & _RENDEZVOUS > 0
 
     @property
     def row_at(self) -> int:

@@ -46,11 +46,9 @@ class Damage:
         """Routes change under us: the outer source address and the next hop were right when they were written."""
         remote = [(backend, number) for backend, number in held.ids if not backend.local]
         routes = self._nexthops.routes(backend for backend, _ in remote)
+        sources = {id(route): encode.source_bytes(route.source if route else None) for route in routes.values()}
         for backend, number in remote:
-            route = routes[backend]
-            if readback.source_at(self._maps, number) != encode.source_bytes(route.source if route else None):
+            if readback.source_at(self._maps, number) != sources[id(routes[backend])]:
                 return f"the way to backend {backend.address} changed"
-            alone = self._nexthops.unmanaged(backend) if route else None
-            if alone is not None:
-                return f"next hop {alone} of backend {backend.address} has no managed neighbour"
-        return ""
+        alone = self._nexthops.unmanaged(routes)
+        return f"next hop {alone[1]} of backend {alone[0].address} has no managed neighbour" if alone else ""

@@ -104,6 +104,7 @@ def backend_entry(backend: Backend, source: IPAddress | None, generation: int) -
     )
 
 
+@functools.lru_cache(maxsize=16)
 def source_bytes(source: IPAddress | None) -> bytes:
     """The outer source address in it; None: there is no route."""
     return address_bytes(source) if source else abi.NO_ADDRESS
@@ -125,7 +126,13 @@ def decode_backend_entry(data: bytes, node: bytes) -> tuple[Backend, IPAddress |
         flags & _LOCAL == _LOCAL,
         decode_address(node) if flags & _GENEVE == _GENEVE else None,
     )
-    return backend, decode_address(source) if source != abi.NO_ADDRESS else None
+    return backend, decode_source(source)
+
+
+@functools.lru_cache(maxsize=16)
+def decode_source(data: bytes) -> IPAddress | None:
+    """What :func:`source_bytes` made; all backends have one of few."""
+    return None if data == abi.NO_ADDRESS else decode_address(data)
 
 
 def guard_key(prefix: IPNetwork) -> bytes:

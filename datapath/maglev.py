@@ -63,7 +63,7 @@ def _turns(backends: Sequence[Backend]) -> tuple[tuple[str, ...], list[int]]:
     return tuple(names[i] for i in order), order
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=64)
 def _table(names: tuple[str, ...], bits: int) -> array[int]:
     length = 1 << bits
     steps = [_preference(name, length) for name in names]

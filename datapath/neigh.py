@@ -34,6 +34,7 @@ _USE_NEIGH = Path("/proc/sys/net/ipv4/fib_multipath_use_neigh")
 
 #: After so many questions about single addresses it pays to read all routes.
 _MANY = 256
+_NO_HOPS = frozenset[Hop]()
 
 
 class _Way(NamedTuple):
@@ -136,9 +137,15 @@ class Nexthops:
         """Another one when routes have changed, or somebody else the neighbours, so that any way may be another."""
         return self._notices.generation(), self._readings
 
-    def unmanaged(self, backend: Backend) -> IPAddress | None:
-        """A next hop that nothing keeps resolved: no entry of ours, and none that somebody else looks after."""
-        return next((hop[1] for hop in sorted(self._hops_of(backend), key=str) if not self._is_kept(hop)), None)
+    def unmanaged(self, routes: dict[Backend, Route | None]) -> tuple[Backend, IPAddress] | None:
+        """A next hop on one of these routes that nothing keeps resolved: no entry of ours, and none that somebody else
+        looks after."""
+        ways = {id(route): (backend, route) for backend, route in routes.items()}  # each once
+        for backend, route in ways.values():
+            for hop in sorted(self._hops_of(backend), key=str) if route else ():
+                if not self._is_kept(hop):
+                    return backend, hop[1]
+        return None
 
     def _hops_of(self, backend: Backend) -> frozenset[Hop]:
         way = self._shared_way(backend.sent_to)
@@ -159,11 +166,14 @@ class Nexthops:
         Raises ``TargetError``.
         """
         before: set[Hop] = set()
+        hops_by: dict[int, frozenset[Hop]] = {id(None): _NO_HOPS}
         for backend, route in routes.items():
-            hops = frozenset[Hop]() if route is None else self._hops_of(backend)
-            for hop in hops:
-                if not self._is_kept(hop):
-                    self._add(hop)
+            hops = hops_by.get(id(route))  # who has the same object has the same way
+            if hops is None:
+                hops = hops_by[id(route)] = self._hops_of(backend)
+                for hop in hops:
+                    if not self._is_kept(hop):
+                        self._add(hop)
             before |= self._note(backend, hops)
         self._remove(before - self._users.keys())
 
@@ -191,7 +201,7 @@ class Nexthops:
         """No longer used: remove the entries of next hops that no other backend has. Raises ``TargetError``."""
         left: set[Hop] = set()
         for backend in backends:
-            left |= self._note(backend, frozenset())
+            left |= self._note(backend, _NO_HOPS)
             self._routes.pop(backend.sent_to, None)
             self._hops_to.pop(backend.sent_to, None)
         self._remove(left - self._users.keys())
@@ -199,19 +209,24 @@ class Nexthops:
     def keep_only(self, backends: Collection[Backend]) -> None:
         """Remove all entries of ours that none of these remote backends needs. Raises ``TargetError``."""
         for backend in self._hops.keys() - set(backends):
-            self._note(backend, frozenset())
+            self._note(backend, _NO_HOPS)
         self._remove((self._table.ours | self._table.unmanaged) - self._users.keys())
 
     def _note(self, backend: Backend, hops: frozenset[Hop]) -> frozenset[Hop]:
         """These are its next hops from now on, none: it is not used. Returns those that it had before."""
-        before = self._hops.pop(backend, frozenset())
-        self._users.update(hops)
-        self._users.subtract(before)
-        for hop in before - hops:
+        before = self._hops.get(backend, _NO_HOPS)
+        if before == hops:
+            return before
+        for hop in hops:
+            self._users[hop] += 1
+        for hop in before:
+            self._users[hop] -= 1
             if not self._users[hop]:
                 del self._users[hop]
         if hops:
             self._hops[backend] = hops
+        else:
+            del self._hops[backend]
         return before
 
     def _remove(self, hops: Iterable[Hop]) -> None:

@@ -162,9 +162,13 @@ class Reader:
         """Was something of it written, or not as it was, since it was trusted last?"""
         return encode.frontend_key(key) in self._doubtful
 
-    def trust(self, key: FrontendKey) -> None:
-        """What was read of it is known to whom it concerns."""
-        self._doubtful.discard(encode.frontend_key(key))
+    def trust(self, key: FrontendKey, held: Held | None) -> None:
+        """What was read of it is known to whom it concerns, as ``held``: so one object of it is kept, and not two."""
+        raw_key = encode.frontend_key(key)
+        self._doubtful.discard(raw_key)
+        known = self._known.get(raw_key)
+        if known and held and known.held == held:
+            self._known[raw_key] = known._replace(held=held)
 
     def trust_all(self) -> None:
         """The same of all."""

@@ -39,7 +39,7 @@ def word(preference: tuple[int, int], turn: int, position: int) -> int:
     return offset | skip << _BITS | position << 2 * _BITS | (_LAST_TURN - turn) << 2 * _BITS + 4
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=64)
 def row(words: tuple[int, ...]) -> array[int]:
     """The row that these words of members make: for each slot the position that stands in its owner's word."""
     turns = sorted(words, key=lambda each: -(each >> 2 * _BITS + 4))

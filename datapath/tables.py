@@ -30,6 +30,7 @@ from datapath.rows import Row
 from datapath.sieve import Sieve
 from datapath.sources import SourceSets
 
+_NO_HOP = bytes(abi.BACKEND_BYTES - abi.BACKEND.size)
 #: Outer source address towards each remote backend, None where there is no route.
 Sources = Mapping[Backend, IPAddress | None]
 
@@ -120,8 +121,10 @@ class Tables:
             held = held._replace(problem=problem) if problem else held
         if self._reader.doubts(key):
             self._tell(key)  # it may be the same in itself, and the way to a backend another
-            if held == self.frontends.get(key):
-                self._reader.trust(key)
+            mine = self.frontends.get(key)
+            if held == mine:
+                self._reader.trust(key, mine)
+                return mine
         return held
 
     def _read_all(self) -> None:
@@ -144,13 +147,18 @@ class Tables:
         self._decaps.tend(now)
 
     def sweep(self) -> None:
-        """Remove what an earlier run left half made: VIPs and decapsulation entries that belong to no frontend."""
+        """Mend what an earlier run left half made: VIPs and decapsulation entries that belong to no frontend go, and
+        whether a VIP serves follows from its frontends."""
         wanted: set[bytes] = set()
         for key, held in self.frontends.items():
             wanted.update(encode.decap_entries(held.frontend(key)))
         self._decaps.keep_only(wanted)
         for vip in self._vips.keys() - {encode.address_bytes(key.vip) for key in self.frontends}:
             self.maps.vips.remove(vip)
+        for address, frontends in self._on_vip.items():
+            raw, value = encode.address_bytes(address), readback.vip_value(any(frontends.values()))
+            if self._vips.get(raw, value) != value:
+                self.maps.vips.put(raw, value)
         self.sources.tend(math.inf)
         self._read_all()
         self._mend()
@@ -212,7 +220,7 @@ class Tables:
         old = self._current(key)
         self.tend(now)
         with ExitStack() as undo:
-            members = (*frontend.backends, *frontend.terminating)
+            members = (*frontend.backends, *frontend.terminating) if frontend.terminating else frontend.backends
             taken: list[int] = []
             undo.callback(self._give_back, taken, now)
             numbers = array("I", [self._backend(backend, sources, now, taken) for backend in members])
@@ -272,14 +280,13 @@ class Tables:
             at = number * abi.ADDRESS_BYTES
             self.maps.nodes.bytes[at : at + abi.ADDRESS_BYTES] = encode.node_entry(backend)
         at = number * abi.BACKEND_BYTES
-        view = self.maps.backends.bytes[at : at + abi.BACKEND.size]
-        generation = abi.GENERATION.unpack_from(view, abi.GENERATION_AT)[0]
+        memory = self.maps.backends.bytes
+        (generation,) = abi.GENERATION.unpack_from(memory, at + abi.GENERATION_AT)
         entry = encode.backend_entry(backend, sources.get(backend), generation)
-        if view != entry:
-            view[:] = entry
+        if memory[at : at + len(entry)].tobytes() != entry:
+            memory[at : at + len(entry)] = entry
             # The next hop that the program keeps was that of another way.
-            hop = self.maps.backends.bytes[at + abi.BACKEND.size : at + abi.BACKEND_BYTES]
-            hop[:] = bytes(len(hop))
+            memory[at + len(entry) : at + abi.BACKEND_BYTES] = _NO_HOP
         return number
 
     def _give_back(self, numbers: list[int], now: float) -> None:

@@ -102,7 +102,7 @@ def test_a_kernel_that_cannot_manage_is_nudged(node: Node) -> None:
         assert "managed" not in flags(node)
         assert "proto 76" in flags(node)
         eventually(lambda: entries(node)[0].get("lladdr"), "it is resolved without a packet")
-        assert hops.unmanaged(REMOTE) is None
+        assert hops.unmanaged(hops.routes([REMOTE])) is None
         node.run("ip", "neigh", "flush", "dev", "eth0")
         run("ip", "-n", node.router, "link", "set", "e0", "address", HOP_MAC)
         hops.refresh()
@@ -119,7 +119,7 @@ def test_a_kernel_that_forgets_the_wish_is_found_out(node: Node, monkeypatch: py
     monkeypatch.setattr("datapath.rtnl._NTF_EXT_MANAGED", 0)
     with nexthops() as hops:
         use(hops, REMOTE)
-        assert hops.unmanaged(REMOTE) is None
+        assert hops.unmanaged(hops.routes([REMOTE])) is None
         eventually(lambda: entries(node)[0].get("lladdr"), "it is resolved all the same")
         assert "managed" not in flags(node)
 
@@ -132,9 +132,9 @@ def test_entries_of_an_earlier_installation_become_managed(node: Node, old: str)
     node.ip(f"neigh replace {ROUTER} lladdr 02:00:00:00:00:09 dev eth0 {old}")
     with nexthops() as hops:
         assert hops.routes([REMOTE])
-        assert hops.unmanaged(REMOTE) == ROUTER
+        assert hops.unmanaged(hops.routes([REMOTE])) == (REMOTE, ROUTER)
         use(hops, REMOTE)
-        assert hops.unmanaged(REMOTE) is None
+        assert hops.unmanaged(hops.routes([REMOTE])) is None
         assert "managed extern_learn" in flags(node)
         assert "PERMANENT" not in flags(node)
 
@@ -145,7 +145,7 @@ def test_entries_of_others_are_used_and_left_alone(node: Node, foreign: str) -> 
     before = flags(node)
     with nexthops() as hops:
         use(hops, REMOTE)
-        assert hops.unmanaged(REMOTE) is None
+        assert hops.unmanaged(hops.routes([REMOTE])) is None
         hops.nudge(REMOTE)
         hops.release([REMOTE])
         hops.keep_only([])

@@ -119,7 +119,7 @@ def test_killed_at_any_moment_it_leaves_old_or_new(node: Node, seed: int) -> Non
 
 
 #: Writes into hash maps by the steps below.
-WRITES = 7
+WRITES = 13
 R = TypeVar("R")
 
 
@@ -141,7 +141,7 @@ def dying(real: Callable[..., R], writes: list[int], last: int) -> Callable[...,
 def test_dead_after_any_write_it_heals(node: Node, last: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every write into a hash map is a place to die; those that would follow do not happen."""
     datapath = node.attached()
-    first, second = frontend(LOCAL), frontend(REMOTE, vip=LOCAL.address)
+    first, second, empty = frontend(LOCAL), frontend(REMOTE, vip=LOCAL.address), frontend()
     done(program(datapath, first))
     died, writes = False, list[int]()
     with monkeypatch.context() as patch:
@@ -149,6 +149,8 @@ def test_dead_after_any_write_it_heals(node: Node, last: int, monkeypatch: pytes
         patch.setattr(shim, "delete", dying(shim.delete, writes, last))
         try:
             done(program(datapath, BOTH))
+            done(program(datapath, empty))
+            done(program(datapath, first))
             done(program(datapath, second))
             done(remove(datapath, first.key))
         except DiedError:
@@ -158,7 +160,9 @@ def test_dead_after_any_write_it_heals(node: Node, last: int, monkeypatch: pytes
     again = node.datapath(SMALL)
     seen = observe(again)
     assert not seen.damaged
-    assert seen.frontends.get(first.key) in (first, BOTH, None)
+    found = seen.frontends.get(first.key)
+    # What it takes from other nodes may be that of both: that comes first and goes last.
+    assert found is None or msgspec.structs.replace(found, for_others=()) in (first, BOTH, empty)
     assert seen.frontends.get(second.key) in (second, None)
     assert again._loaded.maps.vips.dump().keys() == {encode.address_bytes(key.vip) for key in seen.frontends}
     decaps = [encode.decap_entries(found).keys() for found in seen.frontends.values()]

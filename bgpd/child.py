@@ -26,6 +26,7 @@ from bgpd.overlay import (
     carry_out_without_event_loop,
     change_while_waiting,
     claim_only_what_is_kept,
+    report_unread,
     run_on_monotonic_time,
 )
 
@@ -75,6 +76,7 @@ def main() -> None:
     back_off_from_flapping()
     carry_bulks()
     carry_out_without_event_loop()
+    report_unread()
     change_while_waiting()
     from bgpd.listener import wait_for_passive_peers
     from bgpd.waiting import sleep_until_something_can_happen

@@ -91,8 +91,9 @@ class Listener:
         """One turn. Returns False: nothing is left for the reactor to do."""
         if time.monotonic() >= self._due:
             self._arrange()
-        for descriptor, _ in self._poll.poll(0):
-            self._accept(self._by_descriptor[descriptor])
+        if self._listening:
+            for descriptor, _ in self._poll.poll(0):
+                self._accept(self._by_descriptor[descriptor])
         return False
 
     @property

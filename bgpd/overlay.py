@@ -2,15 +2,17 @@
 
 No setting of ExaBGP reaches any of them. Tests hold each to the wire, with a control that shows the fault without
 it (``tests/bgpd/test_faults.py``, ``test_forwarding_bits.py``, ``test_flapping.py``, ``test_passive.py``,
-``test_waiting.py``). What takes more than a function is in ``bgpd.listener`` and ``bgpd.waiting``.
+``test_waiting.py``, ``test_unread.py``). What takes more than a function is in ``bgpd.listener`` and ``bgpd.waiting``.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from copy import copy
 from inspect import isgenerator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -124,6 +126,32 @@ def carry_out_without_event_loop() -> None:
         raise RuntimeError("a generator cannot wait for an event loop")
 
     ASYNC.run = run
+
+
+def report_unread() -> None:
+    """Have an UPDATE reported as the bytes that it is, where that is all that was asked for.
+
+    ExaBGP reads each one that it has just made, prefix by prefix, to report it, and then reports the bytes.
+    """
+    from exabgp.bgp.message import Message
+    from exabgp.reactor.protocol import Protocol
+
+    original = Protocol.send
+
+    def send(self: Any, raw: bytes) -> Iterator[bool]:
+        code = f"send-{Message.CODE.short(raw[18])}"
+        api = self.neighbor.api
+        if not api.get(code, False) or api["send-parsed"] or api["send-consolidate"]:
+            as_ever: Iterator[bool] = original(self, raw)
+            return as_ever
+        return send_unread(self, raw, code)
+
+    def send_unread(self: Any, raw: bytes, code: str) -> Iterator[bool]:
+        self.peer.stats[code] += 1
+        self._to_api("send", SimpleNamespace(ID=raw[18]), raw)
+        yield from self.connection.writer(raw)
+
+    Protocol.send = send
 
 
 def change_while_waiting() -> None:

@@ -24,8 +24,8 @@ from bgpd.secrecy import hide_in_outcomes
 
 log = logging.getLogger("lockstep.speaker")
 
-#: Changes within this time are told in one line.
-COALESCE_SECONDS = 0.01
+#: Changes within this time are told in one line. A route is mostly given, taken, written and received within it.
+COALESCE_SECONDS = 0.003
 #: A connection that still has something to read is told so much later.
 BUSY_SECONDS = 0.1
 CLOSE_SECONDS = 1.0

@@ -56,7 +56,7 @@ class Speaker:
         self._seen = -1
         self._told = -1
         self.link = Link(settings, self.core, self._kick.set)
-        self.hand = Hand(settings, self.core, self.link, self.until, self._kick.set)
+        self.hand = Hand(settings, self.core, self.link, self.until, self._give)
         self._server = Server(Publication(self.core).answer, self.hand.apply)
         self._bfd = Bfd(settings.state_dir, self.core, self._kick.set)
         self._receipts = Receipts()
@@ -122,6 +122,11 @@ class Speaker:
                     if not moved.done():
                         moved.set_result(None)
             await self._kicked(min(waiting, self.core.pause(moment), _IDLE_SECONDS))
+
+    def _give(self) -> None:
+        """Give the engine what it may have now. The rest is the pump's, which has its turn later."""
+        self.link.write(self.core.commands(now()))
+        self._kick.set()
 
     async def _kicked(self, seconds: float) -> None:
         """Wait for a kick, at most so long."""

@@ -58,7 +58,7 @@ def drain_is_over(desired: Desired, observed: Observed, now: float, settings: Pl
 def _keep_serving(view: View, vip: IPAddress, announced: bool) -> list[AnyStep]:
     """What still carries packets is kept right; what was torn down, or never was, is not put up any more."""
     lane = str(vip)
-    present, wanted = view.present.get(vip, {}), view.wanted.get(vip, {})
+    present, wanted = view.present(vip), view.wanted(vip)
     needed = [
         frontend for frontend in differing(view, vip) if announced or frontend.key in present or _is_local(frontend)
     ]
@@ -106,7 +106,7 @@ def _route_at(view: View, route: PeerRoute) -> Route | None:
 def _tear_down(view: View, vip: IPAddress, leaving: list[PeerRoute]) -> list[AnyStep]:
     """Wait until nobody sends anything here; then remove what only carried packets on to other nodes."""
     lane = str(vip)
-    present = view.present.get(vip, {})
+    present = view.present(vip)
     if any(view.wish(route) is not None for route in view.covering(vip)):
         return []  # an aggregate that another VIP keeps up: its packets go on coming
     unsent = pending(view, vip, leaving)

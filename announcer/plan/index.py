@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from announcer.model.bgp import PeerObserved, PeerState, RibEntry
 from announcer.model.changes import changed
 from announcer.model.desired import Desired, DesiredRoute
-from announcer.model.lb import Frontend, FrontendKey, Proof
+from announcer.model.lb import FrontendKey, Proof
 from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
 from announcer.model.observed import Observed
 
@@ -56,8 +56,9 @@ class Side:
 class Index:
     """See the module. What it is asked for are values of the last call of :meth:`follow`.
 
-    ``wanted`` and ``present`` are the frontends of each VIP, desired and in the kernel. ``wished``: the routes of each
-    VIP that some peer should hold. ``lengths``: how many routes of each prefix length all peers together hold.
+    ``wanted`` and ``present`` are the keys of the frontends of each VIP, desired and in the kernel, in tuples: a table
+    for each of thousands of VIPs would be megabytes. ``wished``: the routes of each VIP that some peer should hold.
+    ``lengths``: how many routes of each prefix length all peers together hold.
     ``served``: VIPs that should be; ``unproven``: those of them without a good proof. ``sides``: by peer.
     ``drainable``: VIPs that the node's drain takes out of service.
     """
@@ -66,9 +67,9 @@ class Index:
         """Nothing is desired and nothing is there."""
         self._desired = Desired(revision=0, synced=False)
         self._observed = Observed()
-        self.wanted: dict[IPAddress, dict[FrontendKey, Frontend]] = {}
-        self.present: dict[IPAddress, dict[FrontendKey, Frontend]] = {}
-        self.wished: dict[IPAddress, set[PeerRoute]] = {}
+        self.wanted: dict[IPAddress, tuple[FrontendKey, ...]] = {}
+        self.present: dict[IPAddress, tuple[FrontendKey, ...]] = {}
+        self.wished: dict[IPAddress, tuple[PeerRoute, ...]] = {}
         self.lengths: Counter[tuple[int, int]] = Counter()
         self.served: set[IPAddress] = set()
         self.unproven: set[IPAddress] = set()
@@ -95,6 +96,10 @@ class Index:
         self._desired, self._observed = desired, observed
         touched.update(self._astray())
         return touched
+
+    def knows(self, vip: IPAddress) -> bool:
+        """There is anything to say of it."""
+        return vip in self.wanted or vip in self.present or vip in self._desired.vips
 
     def vips(self) -> set[IPAddress]:
         """Every VIP of which there is anything to say."""
@@ -136,7 +141,7 @@ class Index:
 
     def _follow_decision(self, desired: Desired) -> Iterator[IPAddress]:
         for key in changed(self._desired.frontends, desired.frontends):
-            _put(self.wanted, key, desired.frontends.get(key))
+            _put(self.wanted, key.vip, key, there=key in desired.frontends)
             yield key.vip
         for vip in changed(self._desired.vips, desired.vips):
             decision, proof = desired.vips.get(vip), self._observed.proofs.get(vip)
@@ -146,7 +151,7 @@ class Index:
     def _follow_datapath(self, desired: Desired, observed: Observed) -> Iterator[IPAddress]:
         before, after = self._observed.datapath, observed.datapath
         for key in changed(before.frontends, after.frontends):
-            _put(self.present, key, after.frontends.get(key))
+            _put(self.present, key.vip, key, there=key in after.frontends)
             yield key.vip
         if before.damaged is not after.damaged:
             yield from (key.vip for key in (*before.damaged, *after.damaged))
@@ -198,12 +203,8 @@ class Index:
     ) -> Iterator[IPAddress]:
         old = set(before.vips) if before is not None else set()
         new = set(after.vips) if after is not None else set()
-        for vip in old - new:
-            self.wished[vip].discard((name, nlri))
-            if not self.wished[vip]:
-                del self.wished[vip]
-        for vip in new - old:
-            self.wished.setdefault(vip, set()).add((name, nlri))
+        for vip in old ^ new:
+            _put(self.wished, vip, (name, nlri), there=vip in new)
         yield from old | new
 
     def _astray(self) -> set[IPAddress]:
@@ -249,16 +250,13 @@ def _keep(values: set[K], value: K, there: bool) -> None:
     (values.add if there else values.discard)(value)
 
 
-def _put(by_vip: dict[IPAddress, dict[FrontendKey, Frontend]], key: FrontendKey, frontend: Frontend | None) -> None:
-    if frontend is not None:
-        by_vip.setdefault(key.vip, {})[key] = frontend
-        return
-    of_vip = by_vip.get(key.vip, {})
-    of_vip.pop(key, None)
-    if not of_vip:
-        by_vip.pop(key.vip, None)
-
-
-def sorted_vips(vips: Iterable[IPAddress]) -> list[IPAddress]:
-    """By family and address."""
-    return sorted(vips, key=lambda vip: (vip.version, int(vip)))
+def _put(by_vip: dict[IPAddress, tuple[K, ...]], vip: IPAddress, value: K, *, there: bool) -> None:
+    values = by_vip.get(vip, ())
+    if there and value not in values:
+        by_vip[vip] = (*values, value)
+    elif not there and value in values:
+        rest = tuple(other for other in values if other != value)
+        if rest:
+            by_vip[vip] = rest
+        else:
+            del by_vip[vip]

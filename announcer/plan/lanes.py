@@ -23,7 +23,7 @@ from announcer.plan.view import View
 def into_service(view: View, vip: IPAddress) -> list[AnyStep]:
     """Program what differs, prove it, announce. A VIP that is announced and stays unproven is withdrawn first."""
     lane = str(vip)
-    wanted = view.wanted.get(vip, {})
+    wanted = view.wanted(vip)
     withdrawals = withdrawals_of_unproven(view, vip)
     steps: list[AnyStep] = [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in withdrawals]
     program = differing(view, vip)
@@ -34,7 +34,7 @@ def into_service(view: View, vip: IPAddress) -> list[AnyStep]:
     steps += announcements
     outdated = [route for route in _outdated(view, vip) if route not in withdrawals]
     steps += [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in outdated]
-    gone = sorted(key for key in view.present.get(vip, {}) if key not in wanted)
+    gone = sorted(key for key in view.present(vip) if key not in wanted)
     steps += [RemoveFrontend(lane=lane, key=key) for key in gone]
     return steps
 
@@ -72,9 +72,9 @@ def _has_other_proof(view: View, route: PeerRoute) -> bool:
 
 def differing(view: View, vip: IPAddress) -> list[Frontend]:
     """The frontends that stand in the kernel otherwise than they should, or not at all."""
-    present = view.present.get(vip, {})
+    present = view.present(vip)
     damaged = view.observed.datapath.damaged
-    wanted = view.wanted.get(vip, {})
+    wanted = view.wanted(vip)
     return [wanted[key] for key in sorted(wanted) if present.get(key) != wanted[key] or key in damaged]
 
 
@@ -113,7 +113,7 @@ def _is_missing(view: View, route: PeerRoute) -> bool:
 def out_of_service(view: View, vip: IPAddress) -> list[AnyStep]:
     """Add what may be added at once; take away only what no peer can still send packets to."""
     lane = str(vip)
-    wanted, present = view.wanted.get(vip, {}), view.present.get(vip, {})
+    wanted, present = view.wanted(vip), view.present(vip)
     # A route that is wished for another reason (another VIP of the aggregate, a Pod CIDR) stays.
     leaving = [route for route in view.covering(vip) if view.wish(route) is None]
     steps: list[AnyStep] = [

@@ -49,7 +49,7 @@ class Planner:
         view = View.through(self._index, desired, observed, now, settings or PlanSettings())
         # A VIP that is held back has nothing to do until it is not.
         lanes.update(view.renewals, observed.damping)
-        vips = [vip for vip in lanes if vip in view.wanted or vip in view.present or vip in desired.vips]
+        vips = [vip for vip in lanes if self._index.knows(vip)]
         self.planned = len(vips)
         vip_steps, self._busy = vip_lanes(view, vips)
         return (

@@ -56,15 +56,13 @@ class View:
             unreplaced=index.unreplaced(),
         )
 
-    @property
-    def wanted(self) -> dict[IPAddress, dict[FrontendKey, Frontend]]:
-        """The frontends of each VIP that should be."""
-        return self.index.wanted
+    def wanted(self, vip: IPAddress) -> dict[FrontendKey, Frontend]:
+        """The frontends of ``vip`` that should be."""
+        return {key: self.desired.frontends[key] for key in self.index.wanted.get(vip, ())}
 
-    @property
-    def present(self) -> dict[IPAddress, dict[FrontendKey, Frontend]]:
-        """The frontends of each VIP in the kernel."""
-        return self.index.present
+    def present(self, vip: IPAddress) -> dict[FrontendKey, Frontend]:
+        """The frontends of ``vip`` in the kernel."""
+        return {key: self.observed.datapath.frontends[key] for key in self.index.present.get(vip, ())}
 
     def wished(self, vip: IPAddress) -> list[PeerRoute]:
         """The routes of ``vip`` that peers should hold, by peer, shorter prefixes first."""

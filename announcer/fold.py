@@ -123,7 +123,7 @@ _present = _Present()
 
 
 def _only(present: set[IPAddress], values: dict[IPAddress, T]) -> dict[IPAddress, T]:
-    return _without(values, values.keys() - present)
+    return _without(values, values.keys() - present) if values else values
 
 
 def _without(values: dict[IPAddress, T], gone: Collection[IPAddress]) -> dict[IPAddress, T]:

@@ -162,7 +162,8 @@ class Index:
             if vip in self.served:
                 self._age(vip, before, after)
                 _keep(self.unproven, vip, after is None or not after.ok)
-            yield vip
+            if before is None or after is None or not (before.ok and after.ok):
+                yield vip  # a good proof that was made anew changes nothing but its age
 
     def _serve(self, vip: IPAddress, proof: Proof | None, *, now: bool) -> None:
         """It is one that should be served now, or is not."""

@@ -13,7 +13,7 @@ from announcer.plan.view import View
 
 
 def vip_lanes(view: View, vips: Iterable[IPAddress]) -> tuple[list[AnyStep], set[IPAddress]]:
-    """The lanes of these VIPs, in the order of their addresses, and the VIPs with anything to do.
+    """The lanes of these VIPs, in the order of their addresses, and the VIPs with more to do than to renew a proof.
 
     VIPs that go out of service come first: a withdrawal is never kept waiting by programming.
     """
@@ -28,7 +28,7 @@ def vip_lanes(view: View, vips: Iterable[IPAddress]) -> tuple[list[AnyStep], set
             lane, steps = leaving, drain_lane(view, vip)
         else:
             lane, steps = leaving, out_of_service(view, vip) if view.desired.complete else []
-        if steps:
-            lane += steps
+        lane += steps
+        if len(steps) > (vip in view.renewals and view.proven(vip)):
             busy.add(vip)
     return leaving + entering, busy

@@ -23,6 +23,7 @@ _Get = Callable[[bytes], bytes | None]
 _RangesOf = Callable[[int], Ranges]
 _Backends = tuple[Backend, ...]
 _NO_NUMBERS = array("I")
+_GENEVE = int(abi.BackendFlag.GENEVE)
 
 
 class Held(NamedTuple):
@@ -271,7 +272,7 @@ def backend_at(maps: Maps, number: int) -> _Found:
         return None
     at, node = number * abi.BACKEND_BYTES, abi.NO_ADDRESS
     entry = bytes(maps.backends.bytes[at : at + abi.BACKEND.size])
-    if entry[abi.BACKEND_FLAGS_AT] & abi.BackendFlag.GENEVE:
+    if entry[abi.BACKEND_FLAGS_AT] & _GENEVE:
         at = number * abi.ADDRESS_BYTES
         node = bytes(maps.nodes.bytes[at : at + abi.ADDRESS_BYTES])
     return encode.decode_backend_entry(entry, node)

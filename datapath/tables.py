@@ -13,8 +13,8 @@ import errno
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 from announcer.model.errors import TargetError
 from announcer.model.lb import Backend, Frontend, FrontendKey, MapUsage
@@ -219,11 +219,13 @@ class Tables:
         key = frontend.key
         old = self._current(key)
         self.tend(now)
-        with ExitStack() as undo:
+        with self._whole(), ExitStack() as undo:
             members = (*frontend.backends, *frontend.terminating) if frontend.terminating else frontend.backends
             taken: list[int] = []
             undo.callback(self._give_back, taken, now)
-            numbers = array("I", [self._backend(backend, sources, now, taken) for backend in members])
+            numbers = self._numbers_for(members, now, taken)
+            for backend, number in zip(members, numbers, strict=True):
+                self._write_backend(backend, number, sources.get(backend))
             serves = self._serves(key, serving=bool(frontend.backends))
             if old is not None and not old.problem and old.numbers == numbers and old.frontend(key) == frontend:
                 undo.pop_all()
@@ -240,14 +242,14 @@ class Tables:
             self._put_vip(key.vip, serves)
             self.maps.frontends.put(encode.frontend_key(key), new.pack())
             undo.pop_all()
-        held = Held(new, members, numbers, ranges=frontend.source_ranges, for_others=frontend.for_others)
-        self._switched(frontend, old, held, now)
+            held = Held(new, members, numbers, ranges=frontend.source_ranges, for_others=frontend.for_others)
+            self._switched(frontend, old, held, now)
         self._wishes[key] = frontend
 
     def replace_row(self, key: FrontendKey, row: Row, now: float) -> None:
         """The same members with another row: slots have become steady. Raises ``TargetError``."""
         old = self.frontends[key]
-        with ExitStack() as undo:
+        with self._whole(), ExitStack() as undo:
             _, serving, members, *_ = old.entry
             since = old.entry.since if row.in_transition else 0
             new = blocks.entry_of(row, serving, members, old.entry.flags, since, old.entry.sources)
@@ -261,20 +263,38 @@ class Tables:
     def remove(self, key: FrontendKey, now: float) -> None:
         """Remove a frontend, then what nothing uses any more. One that is not there is no error."""
         old = self._current(key)
-        if old is not None:
-            self.maps.frontends.remove(encode.frontend_key(key))
-        self._switched(Frontend(key=key), old, None, now)
+        with self._whole():
+            if old is not None:
+                self.maps.frontends.remove(encode.frontend_key(key))
+            self._switched(Frontend(key=key), old, None, now)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What fails midway leaves the maps as nobody knows: the next look reads all of them."""
+        try:
+            yield
+        except TargetError:
+            self._stale = True
+            raise
 
     # --- parts of a frontend ---------------------------------------------------------------------------------------
 
-    def _backend(self, backend: Backend, sources: Sources, now: float, taken: list[int]) -> int:
-        """Its id, with an entry that is right; ``taken`` is told of a new one."""
-        number = self._ids.get(backend)
-        if number is None:
+    def _numbers_for(self, members: Sequence[Backend], now: float, taken: list[int]) -> array[int]:
+        """Their ids; ``taken`` is told of new ones, which are in a row if that can be."""
+        found = [self._ids.get(backend) for backend in members]
+        missing = found.count(None)
+        first = self._numbers.take(missing, now) if missing else 0
+        taken += [] if first is None else range(first, first + missing)
+        while len(taken) < missing:
             number = self._numbers.take(1, now)
             if number is None:
                 raise TargetError("take a backend id", errno=errno.ENOSPC, detail=f"lb_backends holds {len(self._ids)}")
             taken.append(number)
+        new = iter(taken)
+        return array("I", [next(new) if number is None else number for number in found])
+
+    def _write_backend(self, backend: Backend, number: int, source: IPAddress | None) -> None:
+        """Let its entry be right."""
         if backend.node is not None:
             # Before the entry that says so; what it said of an earlier backend nobody looks at any more.
             at = number * abi.ADDRESS_BYTES
@@ -282,12 +302,11 @@ class Tables:
         at = number * abi.BACKEND_BYTES
         memory = self.maps.backends.bytes
         (generation,) = abi.GENERATION.unpack_from(memory, at + abi.GENERATION_AT)
-        entry = encode.backend_entry(backend, sources.get(backend), generation)
+        entry = encode.backend_entry(backend, source, generation)
         if memory[at : at + len(entry)].tobytes() != entry:
             memory[at : at + len(entry)] = entry
             # The next hop that the program keeps was that of another way.
             memory[at + len(entry) : at + abi.BACKEND_BYTES] = _NO_HOP
-        return number
 
     def _give_back(self, numbers: list[int], now: float) -> None:
         for number in numbers:

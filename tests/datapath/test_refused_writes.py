@@ -24,8 +24,11 @@ _MANY = 20
 
 
 @contextmanager
-def _refusing(at: int, error: int) -> Iterator[list[int]]:
-    """The write number ``at`` (from 0) into a hash map fails, and every one after it. Yields the writes so far."""
+def _refusing(at: int, error: int, what: str = "update") -> Iterator[list[int]]:
+    """The write number ``at`` (from 0) into a hash map fails, and every one after it. Yields the writes so far.
+
+    ``what``: ``delete`` for those that take something out.
+    """
     writes: list[int] = []
 
     def refusing(real: Callable[..., R]) -> Callable[..., R]:
@@ -38,7 +41,7 @@ def _refusing(at: int, error: int) -> Iterator[list[int]]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shim, "update", refusing(shim.update))
+        patch.setattr(shim, what, refusing(getattr(shim, what)))
         yield writes
 
 
@@ -74,3 +77,17 @@ def test_a_refusal_costs_no_other_frontend(node: Node) -> None:
     done(program(datapath, OTHER))
     proven(datapath, OTHER)
     assert NEW.key not in observe(datapath).frontends
+
+
+def test_what_is_there_is_seen_though_the_old_could_not_be_taken_out(node: Node) -> None:
+    datapath = node.attached()
+    done(program(datapath, OLD))
+    observe(datapath)
+    with _refusing(0, errno.ENOMEM, "delete"):
+        assert program(datapath, frontend(REMOTE)).state is OutcomeState.FAILED
+    seen = observe(datapath)
+    assert seen.frontends[OLD.key].backends == (REMOTE,), "its entry was written before"
+    proven(datapath, seen.frontends[OLD.key])
+    done(program(datapath, NEW))
+    proven(datapath, NEW)
+    assert observe(datapath).frontends == {NEW.key: NEW}

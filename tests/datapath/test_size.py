@@ -10,7 +10,7 @@ import pytest
 from announcer.model.lb import Backend, Frontend
 from datapath import packet, probe
 from datapath.abi import PacketReason
-from tests.datapath.node import SMALL, VIP, Node, done, frontend, observe, program, proven, remove
+from tests.datapath.node import SMALL, VIP, Node, done, failed, frontend, observe, program, proven, remove
 
 pytestmark = pytest.mark.root
 
@@ -46,3 +46,18 @@ def test_backends_beyond_65536_are_served_like_any_other(node: Node) -> None:
     assert {each.outer.dest for each in parsed if each and each.outer} <= {backend.address for backend in last.backends}
     done(remove(datapath, last.key))
     assert observe(datapath).maps["lb_backends"].used == (SERVICES - 1) * EACH
+
+
+def test_ids_that_lie_apart_are_used_too(node: Node) -> None:
+    datapath = node.attached(msgspec.structs.replace(SMALL, backends=8))
+    one = [frontend(Backend(IPv4Address("10.64.0.0") + number, 8080), port=1024 + number) for number in range(7)]
+    for each in one:
+        done(program(datapath, each))
+    for each in one[::2]:
+        done(remove(datapath, each.key))
+    long = frontend(*(Backend(IPv4Address("10.65.0.0") + number, 8080) for number in range(4)))
+    done(program(datapath, long))
+    assert sorted(datapath._tables.frontends[long.key].numbers) == [1, 3, 5, 7]
+    proven(datapath, long, *one[1::2])
+    refused = program(datapath, frontend(Backend(IPv4Address("10.66.0.0"), 8080), port=80, vip=VIP + 1))
+    assert "take a backend id" in failed(refused)

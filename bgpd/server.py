@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import socket
@@ -29,6 +30,9 @@ COALESCE_SECONDS = 0.003
 #: A connection that still has something to read is told so much later.
 BUSY_SECONDS = 0.1
 CLOSE_SECONDS = 1.0
+#: What so many steps at once took for a moment is given back so much later: there may not be as many for weeks.
+MANY_STEPS = 1000
+GIVE_BACK_SECONDS = 1.0
 
 
 class Server:
@@ -48,6 +52,7 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[asyncio.Task[None]] = set()
         self._telling: asyncio.TimerHandle | None = None
+        self._giving_back: asyncio.TimerHandle | None = None
 
     async def listen(self, path: Path) -> None:
         """Serve ``path`` with mode 0600. A socket that a dead speaker left there is replaced: we hold the lock."""
@@ -57,8 +62,9 @@ class Server:
 
     async def close(self) -> None:
         """Stop listening, end every connection."""
-        if self._telling:
-            self._telling.cancel()
+        for timer in (self._telling, self._giving_back):
+            if timer:
+                timer.cancel()
         if self._server:
             self._server.close()
         for task in self._tasks:
@@ -91,6 +97,7 @@ class Server:
         try:
             while line := await reader.readline():
                 task = asyncio.create_task(self._answer(messages.parse_request(line), writer))
+                del line
                 for holder in (tasks, self._tasks):
                     holder.add(task)
                     task.add_done_callback(holder.discard)
@@ -105,6 +112,11 @@ class Server:
                 self._agent = None
                 log.info("the agent has gone; everything stays as it is")
             writer.close()
+
+    def _give_back_later(self) -> None:
+        if self._giving_back:
+            self._giving_back.cancel()
+        self._giving_back = asyncio.get_running_loop().call_later(GIVE_BACK_SECONDS, give_back)
 
     async def _answer(self, request: messages.Request, writer: asyncio.StreamWriter) -> None:
         reply: messages.Reply
@@ -122,6 +134,8 @@ class Server:
         with contextlib.suppress(ConnectionError):
             writer.write(messages.reply_line(reply))
             await writer.drain()
+        if isinstance(request, messages.Apply) and len(request.steps) > MANY_STEPS:
+            self._give_back_later()
 
     async def _act(self, steps: Sequence[AnyStep], writer: asyncio.StreamWriter) -> list[Outcome]:
         if self._agent is None:
@@ -131,6 +145,13 @@ class Server:
             problem = f"another agent is connected to this speaker (process {_peer_pid(self._agent)})"
             return [Outcome(step=step, state=OutcomeState.FAILED, problem=problem) for step in steps]
         return await self._apply(steps)
+
+
+def give_back() -> None:
+    """Give memory that nothing is in back to the kernel (malloc_trim(3))."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc; others have none
+    if trim is not None:
+        trim(0)
 
 
 def remove_socket(path: Path) -> None:

@@ -169,7 +169,9 @@ class Tables:
         What stays the same stays the same object, all of it too, and is the one that was programmed: so to compare
         thousands of them with what is wanted is to compare references.
         """
-        before, now = self._read, self._read.copy() if self._unread else self._read
+        if not self._unread:
+            return self._read
+        before, now = self._read, self._read.copy()
         for key in self._unread:
             held = self.frontends.get(key)
             found = held.frontend(key) if held else None

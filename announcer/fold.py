@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
+from operator import is_
 from typing import Any, TypeVar
 
 import msgspec
@@ -91,39 +92,48 @@ def _fold_datapath(observed: Observed, seen: DatapathObserved, now: float) -> Ob
     """
     if seen.problem:
         return msgspec.structs.replace(observed, datapath=seen)
-    present = _present(seen.frontends)
+    present = _present.of(seen.frontends)
     unknown = observed.last_arrival is None  # a new agent: packets may have come just before it looked
     arrived = unknown or seen.arrivals != observed.datapath.arrivals
     stale = [vip for vip, found in observed.damping.items() if now - found.at >= FLAP_MEMORY]
     return msgspec.structs.replace(
         observed,
         datapath=seen,
-        proofs=_only(present, observed.proofs),
-        draining=_only(present, observed.draining),
-        shedding=_only(present, observed.shedding),
+        proofs=present.only("proofs", observed.proofs),
+        draining=present.only("draining", observed.draining),
+        shedding=present.only("shedding", observed.shedding),
         last_arrival=now if arrived else observed.last_arrival,
         damping=_without(observed.damping, stale),
     )
 
 
 class _Present:
-    """The VIPs of the last frontends that were asked for: a look that finds nothing new brings the same again."""
+    """The VIPs of the last frontends, and the tables that were found to be of no others.
+
+    A look that finds nothing new brings the same frontends again, and proofs of the same VIPs.
+    """
 
     def __init__(self) -> None:
-        self._of: Mapping[FrontendKey, Frontend] = {}
+        self._frontends: Mapping[FrontendKey, Frontend] = {}
         self._vips: set[IPAddress] = set()
+        self._known: dict[str, Mapping[IPAddress, Any]] = {}
 
-    def __call__(self, frontends: Mapping[FrontendKey, Frontend]) -> set[IPAddress]:
-        if frontends is not self._of:
-            self._of, self._vips = frontends, {key.vip for key in frontends}
-        return self._vips
+    def of(self, frontends: Mapping[FrontendKey, Frontend]) -> _Present:
+        """Look at these."""
+        if frontends is not self._frontends:
+            self._frontends, self._vips, self._known = frontends, {key.vip for key in frontends}, {}
+        return self
+
+    def only(self, name: str, values: dict[IPAddress, T]) -> dict[IPAddress, T]:
+        """``values`` without those of VIPs that have no frontend. ``name``: which table it is."""
+        known = self._known.get(name, {})
+        if len(values) != len(known) or not all(map(is_, values, known)):
+            values = _without(values, values.keys() - self._vips)
+            self._known[name] = values
+        return values
 
 
 _present = _Present()
-
-
-def _only(present: set[IPAddress], values: dict[IPAddress, T]) -> dict[IPAddress, T]:
-    return _without(values, values.keys() - present) if values else values
 
 
 def _without(values: dict[IPAddress, T], gone: Collection[IPAddress]) -> dict[IPAddress, T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from announcer.fold import fold
+from announcer.fold import fold, fold_outcomes
 from announcer.model.lb import Frontend, FrontendKey, Proof
 from announcer.model.net import Protocol
 from announcer.model.observed import BgpObserved, DatapathObserved, Observed, Outcome, OutcomeState
@@ -68,3 +68,25 @@ def test_a_read_back_that_failed_says_nothing_about_entries() -> None:
 def test_the_speakers_side_replaces_what_was_known() -> None:
     seen = msgspec.structs.replace(Observed(), bgp=BgpObserved(reachable=True))
     assert fold(seen, BgpObserved(reachable=False), 1.0).bgp.reachable is False
+
+
+def test_what_stays_is_the_same_object_and_what_has_no_entries_goes_even_if_the_entries_are_the_same() -> None:
+    seen = Observed()
+    for at in (1.0, 2.0, 3.0):
+        before = seen = fold(seen, proof_of(True, at), at)
+        seen = fold(seen, PRESENT, at)
+        assert seen.proofs is before.proofs
+    stray = msgspec.structs.replace(seen, proofs={**seen.proofs, OTHER: Proof(ok=True, at=4.0)})
+    assert set(fold(stray, PRESENT, 4.0).proofs) == {VIP}
+    swapped = msgspec.structs.replace(seen, proofs={OTHER: Proof(ok=True, at=4.0)})
+    assert fold(swapped, PRESENT, 4.0).proofs == {}
+
+
+def test_outcomes_folded_together_are_those_folded_one_by_one() -> None:
+    drain = Outcome(step=Drain(lane=str(VIP), vip=VIP, until=9.0), state=OutcomeState.WAITING)
+    outcomes = [proof_of(False, 1.0), drain, proof_of(False, 2.0), proof_of(True, 3.0), drain]
+    one_by_one = Observed()
+    for outcome in outcomes:
+        one_by_one = fold(one_by_one, outcome, 5.0)
+    assert fold_outcomes(Observed(), outcomes, 5.0) == one_by_one
+    assert fold_outcomes(one_by_one, [], 5.0) is one_by_one

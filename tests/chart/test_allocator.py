@@ -15,6 +15,9 @@ from tests.kube import objects
 from tests.kube.api import ApiError
 from tests.kube.server import KubeServer
 
+#: Helm, or an API server: `make kube` builds both.
+pytestmark = pytest.mark.kube
+
 POOLS: list[dict[str, Any]] = [
     {"name": "default", "protocol": "bgp", "addresses": ["192.0.2.0/29"], "avoid-buggy-ips": True},
     {"name": "gold", "protocol": "bgp", "addresses": ["198.51.100.0/24"], "auto-assign": False},

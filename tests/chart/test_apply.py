@@ -11,6 +11,9 @@ from tests.chart.helm import PRESETS, template
 from tests.kube.api import ApiError
 from tests.kube.server import KubeServer
 
+#: Helm, or an API server: `make kube` builds both.
+pytestmark = pytest.mark.kube
+
 
 def test_a_real_api_server_takes_every_preset(prepared: KubeServer) -> None:
     for preset in ("", *PRESETS):

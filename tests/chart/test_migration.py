@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from announcer.config import parse
 from announcer.config.originals import Dialect, inspect
 from announcer.model.bgp import Origin
 from tests.chart.helm import find, pods, template
+
+#: Helm, or an API server: `make kube` builds both.
+pytestmark = pytest.mark.kube
 
 _PAGE = (Path(__file__).resolve().parents[2] / "docs" / "migration.md").read_text()
 _CONFIG, _VALUES = re.findall(r"```yaml\n(.*?)```", _PAGE, re.DOTALL)

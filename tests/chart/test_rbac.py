@@ -15,6 +15,9 @@ from tests.chart.helm import NAMESPACE
 from tests.kube.api import Api, ApiError
 from tests.kube.server import KubeServer
 
+#: Helm, or an API server: `make kube` builds both.
+pytestmark = pytest.mark.kube
+
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 
 #: (API group, resource, namespace, name, verb): all that each account may do. An empty name: any; "*": any namespace.

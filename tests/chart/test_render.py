@@ -16,6 +16,9 @@ from announcer.config import parse
 from datapath.limits import Limits
 from tests.chart.helm import CHART, PRESETS, HelmError, Values, find, pods, run, template
 
+#: Helm, or an API server: `make kube` builds both.
+pytestmark = pytest.mark.kube
+
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 EVERY_PRESET = ["", *PRESETS]

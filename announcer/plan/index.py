@@ -190,6 +190,8 @@ class Index:
             for nlri in changed(old_wishes, side.wishes):
                 yield from self._wish(name, nlri, old_wishes.get(nlri), side.wishes.get(nlri))
                 side.settle(nlri)
+                if nlri.prefixlen < nlri.max_prefixlen:
+                    shorter.add(nlri)  # it may bring packets for VIPs that do not stand behind it
             for nlri in changed(old_rib, side.rib):
                 self.lengths[nlri.version, nlri.prefixlen] += (nlri in side.rib) - (nlri in old_rib)
                 side.settle(nlri)

@@ -248,3 +248,25 @@ def test_a_side_tells_strays_from_wishes() -> None:
     side.rib = {nlri: RibEntry(route=Route(nlri=nlri), withdrawing=True)}
     side.settle(nlri)
     assert not side.strays
+
+
+def test_a_wish_that_goes_concerns_every_vip_that_its_route_brings_packets_for() -> None:
+    """Found by the machine: one of two VIPs of an aggregate is drained, and the aggregate is being withdrawn."""
+    desired, observed = node_of(2)
+    drained, last = FIRST, FIRST + 1
+    nlri = ipaddress.IPv4Network((FIRST, 31))
+    wish = DesiredRoute(route=Route(nlri=nlri), vips=(last,))
+    leaving = msgspec.structs.replace(desired.vips[drained], reason=Reason.NODE_DRAINING)
+    desired = msgspec.structs.replace(desired, vips={**desired.vips, drained: leaving}, rib={"tor": {nlri: wish}})
+    peer = observed.bgp.peers["tor"]
+    rib = {nlri: RibEntry(route=wish.route, withdrawing=True, acknowledged=True)}
+    bgp = BgpObserved(reachable=True, peers={"tor": msgspec.structs.replace(peer, rib=rib)})
+    datapath = msgspec.structs.replace(observed.datapath, guards=frozenset({nlri}))
+    observed = msgspec.structs.replace(observed, bgp=bgp, datapath=datapath)
+    planner, limits = Planner(), PlanSettings(renewals=0)
+    assert not [step for step in planner.plan(desired, observed, 100.1, limits) if step.lane == str(drained)]
+    gone = msgspec.structs.replace(desired.vips[last], reason=Reason.NO_ENDPOINTS)
+    later = msgspec.structs.replace(desired, vips={**desired.vips, last: gone}, rib={"tor": {}})
+    steps = planner.plan(later, observed, 100.2, limits)
+    assert steps == plan(later, observed, 100.2, limits)
+    assert [step for step in steps if step.lane == str(drained)]

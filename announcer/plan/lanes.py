@@ -65,9 +65,17 @@ def is_announced(view: View, route: PeerRoute) -> bool:
 
 
 def _has_other_proof(view: View, route: PeerRoute) -> bool:
-    """Something else keeps this route up: a Pod CIDR of the same prefix, or another proven VIP inside the aggregate."""
+    """Something else keeps this route up: a Pod CIDR of the same prefix, or another proven VIP inside the aggregate.
+
+    One of an earlier configuration is kept up by the proven VIPs that still wait for the routes of the new one.
+    """
     wish = view.wish(route)
-    return wish is not None and (not wish.vips or any(view.proven(vip) for vip in wish.vips))
+    if wish is not None:
+        return not wish.vips or any(view.proven(vip) for vip in wish.vips)
+    if route not in view.unreplaced:
+        return False
+    side = view.index.sides[route[0]]
+    return any(vip in route[1] and view.proven(vip) for nlri in side.unsent for vip in side.wishes[nlri].vips)
 
 
 def differing(view: View, vip: IPAddress) -> list[Frontend]:

@@ -371,6 +371,9 @@ class Promise(RuleBasedStateMachine):
 
         The speaker may send what it holds in any order, so it counts what the router has, not what was asked for.
         """
+        held = self.speaker.rib.get(step.peer, {}).get(step.nlri)
+        if held is None or held.withdrawing:
+            return  # another VIP in it has asked for that already, when nothing behind it was proven
         router, wishes = self.speaker.routers[step.peer], self.wished.rib.get(step.peer, {})
         if not router.up or step.nlri not in router.routes or step.nlri in router.stale or step.nlri in wishes:
             return
@@ -468,6 +471,23 @@ def test_a_route_that_may_be_sent_at_any_moment_is_replaced_like_one_that_was() 
     machine.round()
     machine.change_pace(eager=True)
     machine.edit_config(aggregate=True, peers=PEERS[:1])
+    machine.teardown()
+
+
+def test_an_old_aggregate_stays_for_the_vip_that_works_while_another_one_fails() -> None:
+    """Found by the machine: a proof that fails took the route away under a VIP that had no other yet."""
+    machine = Promise()
+    machine.begin(working=True, eager=False, peers=PEERS[:1], aggregate=True)
+    failing, working = _vip("a"), _vip("b")
+    machine.edit_config(aggregate=False, peers=PEERS[:1])
+    proofs = dict(machine.observed.proofs)
+    proofs[failing] = msgspec.structs.replace(proofs[failing], ok=False, at=machine.now, since=machine.now - 1)
+    proofs[working] = msgspec.structs.replace(proofs[working], at=machine.now)
+    machine.observed = msgspec.structs.replace(machine.observed, proofs=proofs)
+    machine.round()
+    (router,) = machine.speaker.routers.values()
+    machine._send_all()
+    assert {str(nlri) for nlri in router.routes} >= {f"{working}/32"}
     machine.teardown()
 
 

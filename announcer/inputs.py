@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from operator import is_
 from typing import TypeVar
 
 import msgspec
@@ -11,6 +10,7 @@ import msgspec
 from announcer.config import KEY, parse_config_map
 from announcer.config.types import Config
 from announcer.ipam import allocate
+from announcer.model.changes import kept
 from announcer.model.errors import ConfigProblem
 from announcer.model.net import IPAddress
 from announcer.model.objects import ConfigMap, KubeObject, ObjectKey, Service
@@ -138,8 +138,7 @@ def _kept(before: Mapping[ObjectKey, V], found: Mapping[ObjectKey, V]) -> Mappin
     """``found``, with the very values of ``before`` where they are equal."""
     if before is found:
         return before
-    kept = {key: before[key] if before.get(key) == value else value for key, value in found.items()}
-    return before if len(kept) == len(before) and all(map(is_, kept.values(), map(before.get, kept))) else kept
+    return kept(before, {key: before[key] if before.get(key) == value else value for key, value in found.items()})
 
 
 def _allocate(config: Config | None, services: Iterable[Service]) -> Allocations:

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from operator import is_
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from announcer.config.types import Config
+from announcer.model.changes import kept
 from announcer.model.errors import ConfigProblem
 from announcer.model.lb import LbMode
 from announcer.model.net import IPAddress
 from announcer.model.objects import ConfigMap, EndpointSlice, KubeObject, Node, ObjectKey, Secret, Service
-
-V = TypeVar("V")
 
 
 class ConfigState(StrEnum):
@@ -138,10 +137,10 @@ def index_objects(objects: Iterable[KubeObject], before: ObjectIndex | None = No
                 pass  # ``inputs`` looks for the one that counts
     ordered = {owner: _ordered(found, known.slices.get(owner, ())) for owner, found in slices.items()}
     return ObjectIndex(
-        nodes=_same(known.nodes, nodes),
-        services=_same(known.services, services),
-        slices=_same(known.slices, ordered),
-        secrets=_same(known.secrets, secrets),
+        nodes=kept(known.nodes, nodes),
+        services=kept(known.services, services),
+        slices=kept(known.slices, ordered),
+        secrets=kept(known.secrets, secrets),
     )
 
 
@@ -149,10 +148,6 @@ def _ordered(found: list[EndpointSlice], before: tuple[EndpointSlice, ...]) -> t
     if len(found) > 1:
         found.sort(key=lambda one: one.key)
     return before if len(before) == len(found) and all(map(is_, before, found)) else tuple(found)
-
-
-def _same(before: Mapping[ObjectKey, V], found: dict[ObjectKey, V]) -> Mapping[ObjectKey, V]:
-    return before if len(before) == len(found) and all(map(is_, found.values(), map(before.get, found))) else found
 
 
 def update_index(index: ObjectIndex, changed: Iterable[KubeObject], removed: Iterable[KubeObject]) -> ObjectIndex:

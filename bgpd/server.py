@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import socket
@@ -21,6 +20,7 @@ import msgspec
 from announcer.model.observed import Outcome, OutcomeState
 from announcer.model.steps import AnyStep
 from bgpd import messages
+from bgpd.memory import give_back
 from bgpd.secrecy import hide_in_outcomes
 
 log = logging.getLogger("lockstep.speaker")
@@ -145,13 +145,6 @@ class Server:
             problem = f"another agent is connected to this speaker (process {_peer_pid(self._agent)})"
             return [Outcome(step=step, state=OutcomeState.FAILED, problem=problem) for step in steps]
         return await self._apply(steps)
-
-
-def give_back() -> None:
-    """Give memory that nothing is in back to the kernel (malloc_trim(3))."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc; others have none
-    if trim is not None:
-        trim(0)
 
 
 def remove_socket(path: Path) -> None:

@@ -8,6 +8,12 @@ from operator import is_, is_not
 from typing import Any, TypeVar
 
 K = TypeVar("K")
+V = TypeVar("V")
+
+
+def kept(before: Mapping[K, V], after: Mapping[K, V]) -> Mapping[K, V]:
+    """``before`` if ``after`` has the very same values, else ``after``: what is the same is the same table too."""
+    return after if changed(before, after) else before
 
 
 def changed(before: Mapping[K, Any], after: Mapping[K, Any]) -> list[K]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import functools
 import ipaddress
+from collections.abc import Iterable
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
@@ -79,6 +80,19 @@ def aggregate(address: IPAddress, length: int) -> IPNetwork:
     """The prefix of ``length`` bits around ``address``: for all addresses in it the same value."""
     spare = address.max_prefixlen - length
     return _prefix(address.version, int(address) >> spare << spare, length) if spare else host_prefix(address)
+
+
+def around(address: IPAddress, lengths: Iterable[tuple[int, int]]) -> list[IPNetwork]:
+    """The prefixes around ``address`` of all ``lengths`` (IP version and prefix length) that are of its family.
+
+    There are few lengths and may be thousands of prefixes: so those that an address is in are looked up, not searched.
+    """
+    return [aggregate(address, length) for version, length in lengths if version == address.version]
+
+
+def by_number(address: IPAddress) -> tuple[int, int]:
+    """Sorts addresses as they sort themselves, IPv4 first, and faster."""
+    return address.version, int(address)
 
 
 @functools.lru_cache(maxsize=1 << 12)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from announcer.model.bgp import PeerObserved, PeerState, RibEntry
 from announcer.model.changes import changed
 from announcer.model.desired import Desired, DesiredRoute
 from announcer.model.lb import FrontendKey, Proof
-from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
+from announcer.model.net import Family, IPAddress, IPNetwork, around
 from announcer.model.observed import Observed
 
 K = TypeVar("K")
@@ -60,7 +60,6 @@ class Index:
     for each of thousands of VIPs would be megabytes. ``wished``: the routes of each VIP that some peer should hold.
     ``lengths``: how many routes of each prefix length all peers together hold.
     ``served``: VIPs that should be; ``unproven``: those of them without a good proof. ``sides``: by peer.
-    ``drainable``: VIPs that the node's drain takes out of service.
     """
 
     def __init__(self) -> None:
@@ -87,7 +86,7 @@ class Index:
         touched = self._astray()
         touched.update(self._follow_decision(desired))
         touched.update(self._follow_routes(desired, observed))
-        touched.update(self._follow_datapath(desired, observed))
+        touched.update(self._follow_datapath(observed))
         touched.update(self._follow_proofs(observed))
         touched.update(changed(self._observed.draining, observed.draining))
         touched.update(changed(self._observed.shedding, observed.shedding))
@@ -148,7 +147,7 @@ class Index:
             self._serve(vip, proof, now=decision is not None and decision.reason is None)
             yield vip
 
-    def _follow_datapath(self, desired: Desired, observed: Observed) -> Iterator[IPAddress]:
+    def _follow_datapath(self, observed: Observed) -> Iterator[IPAddress]:
         before, after = self._observed.datapath, observed.datapath
         for key in changed(before.frontends, after.frontends):
             _put(self.present, key.vip, key, there=key in after.frontends)
@@ -216,11 +215,7 @@ class Index:
 
     def _within(self, prefixes: set[IPNetwork]) -> Iterator[tuple[IPAddress, IPNetwork]]:
         """Each VIP inside one of these, with it."""
-        lengths = {(nlri.version, nlri.prefixlen) for nlri in prefixes}
-        for vip in self.vips() if lengths else ():
-            for version, length in lengths:
-                if version == vip.version and (nlri := aggregate(vip, length)) in prefixes:
-                    yield vip, nlri
+        return _inside(self.vips(), prefixes) if prefixes else iter(())
 
 
 def _frame(desired: Desired, observed: Observed) -> tuple[Any, ...]:
@@ -239,10 +234,15 @@ def _unreplaced(side: Side, peer: PeerObserved | None) -> Iterator[IPNetwork]:
         return
     # Whether the old route was sent does not matter: if it was not, it may be at any moment.
     old = {nlri for nlri in side.strays if Family.of(nlri) not in peer.unusable}
-    lengths = {(nlri.version, nlri.prefixlen) for nlri in old}
-    for vip in {vip for nlri in side.unsent for vip in side.wishes[nlri].vips} if old else ():
-        prefixes = (aggregate(vip, length) for version, length in lengths if version == vip.version)
-        yield from (nlri for nlri in prefixes if nlri in old)
+    waiting = {vip for nlri in side.unsent for vip in side.wishes[nlri].vips} if old else ()
+    yield from (nlri for _, nlri in _inside(waiting, old))
+
+
+def _inside(vips: Iterable[IPAddress], prefixes: set[IPNetwork]) -> Iterator[tuple[IPAddress, IPNetwork]]:
+    """Each of ``vips`` that is inside one of ``prefixes``, with it."""
+    lengths = {(nlri.version, nlri.prefixlen) for nlri in prefixes}
+    for vip in vips:
+        yield from ((vip, nlri) for nlri in around(vip, lengths) if nlri in prefixes)
 
 
 def _is_sent(entry: RibEntry | None, wish: DesiredRoute) -> bool:

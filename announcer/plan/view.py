@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from announcer.model.bgp import Neighbor, PeerObserved, PeerState, RibEntry
 from announcer.model.desired import Desired, DesiredRoute
 from announcer.model.lb import Frontend, FrontendKey
-from announcer.model.net import IPAddress, IPNetwork, aggregate
+from announcer.model.net import IPAddress, IPNetwork, around
 from announcer.model.observed import Observed
 from announcer.plan.damping import held_until, hold_time
 from announcer.plan.index import Index, PeerRoute
@@ -86,10 +86,7 @@ class View:
 
         Asked by prefix length, so that it costs the number of lengths in use, not the number of routes.
         """
-        lengths = sorted(
-            length for (version, length), held in self.index.lengths.items() if held and version == vip.version
-        )
-        prefixes = [aggregate(vip, length) for length in lengths]
+        prefixes = around(vip, sorted(+self.index.lengths))
         peers = self.observed.bgp.peers
         return [(name, nlri) for name in sorted(peers) for nlri in prefixes if nlri in peers[name].rib]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from announcer.model.desired import Reason
-from announcer.model.net import IPAddress
+from announcer.model.net import IPAddress, by_number
 from announcer.model.steps import AnyStep
 from announcer.plan.drain import drain_lane
 from announcer.plan.lanes import into_service, out_of_service
@@ -20,7 +20,7 @@ def vip_lanes(view: View, vips: Iterable[IPAddress]) -> tuple[list[AnyStep], set
     leaving: list[AnyStep] = []
     entering: list[AnyStep] = []
     busy: set[IPAddress] = set()
-    for vip in sorted(vips, key=lambda vip: (vip.version, int(vip))):
+    for vip in sorted(vips, key=by_number):
         decision = view.desired.vips.get(vip)
         if decision is not None and decision.reason is None:
             lane, steps = entering, into_service(view, vip)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
+
+from bgpd.memory import give_back
 
 #: New objects before the youngest are looked over. A decision about 10,000 Services makes a million that all stay; the
 #: default of 700 has them looked over again and again.
@@ -18,12 +19,10 @@ def expect_many_objects() -> None:
 
 
 def settle() -> None:
-    """After the start: leave alone what is there now, and give free memory back to the kernel (malloc_trim(3)).
+    """After the start: leave alone what is there now, and give free memory back to the kernel.
 
     A full pass of the garbage collector over a hundred thousand endpoints would keep the loop for a tenth of a second.
     What goes of them later goes all the same, by its reference counts: values are in no cycle.
     """
     gc.freeze()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc; others have none
-    if trim is not None:
-        trim(0)
+    give_back()

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from announcer.manifests import Origin, decode
+from announcer.model.changes import kept
 from announcer.model.errors import ConfigProblem
 from announcer.model.objects import KIND_OF, Kind, KubeObject, ObjectKey
 from announcer.sources.events import Replace
@@ -69,7 +70,7 @@ def fold(
         if name in present:
             known = before.get(name, FileState())
             after[name] = _shared(known, _take(known, name, content))
-    return before if len(after) == len(before) and all(before.get(name) is after[name] for name in after) else after
+    return kept(before, after)
 
 
 def merge(files: Mapping[str, FileState], *, problems: Iterable[ConfigProblem] = (), synced: bool = True) -> Replace:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from announcer.model.net import by_number
 from announcer.snapshot import ConfigState
 from announcer.status.peer_figures import peer_figures
-from announcer.status.report import by_number
 from announcer.status.sight import Sight
 from announcer.status.vip_state import VipState, see_vip
 

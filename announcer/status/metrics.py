@@ -11,12 +11,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from announcer.consistency import check
+from announcer.model.net import by_number
 from announcer.model.observed import BgpObserved
 from announcer.plan import held_until
 from announcer.snapshot import ConfigState
 from announcer.status.aliases import alias_metrics
 from announcer.status.peer_figures import peer_figures
-from announcer.status.report import by_number
 from announcer.status.sight import Sight
 
 

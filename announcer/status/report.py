@@ -10,7 +10,7 @@ from announcer.consistency import check
 from announcer.model.bgp import PeerObserved, PeerState
 from announcer.model.desired import PodCidrDecision, Reason
 from announcer.model.lb import Mode
-from announcer.model.net import Family, IPAddress
+from announcer.model.net import Family, IPAddress, by_number
 from announcer.plan import drain_is_over, held_until
 from announcer.snapshot import ConfigView
 from announcer.status.health import health_checks
@@ -105,11 +105,6 @@ def drain(sight: Sight) -> Json:
         "vips": [str(vip) for vip in leaving if see_vip(sight, vip).state is VipState.DRAINING],
         "kept": [str(vip) for vip in asked.kept] if asked is not None else [],
     }
-
-
-def by_number(vip: IPAddress) -> tuple[int, int]:
-    """Sorts addresses as they sort themselves, IPv4 first, and faster."""
-    return vip.version, int(vip)
 
 
 def iso(seconds: float) -> str | None:

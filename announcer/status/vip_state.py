@@ -8,7 +8,7 @@ import msgspec
 
 from announcer.model.bgp import PeerState
 from announcer.model.desired import Reason
-from announcer.model.net import Family, IPAddress, IPNetwork, aggregate
+from announcer.model.net import Family, IPAddress, IPNetwork, around
 from announcer.plan import held_until
 from announcer.status.sight import Sight
 
@@ -50,7 +50,7 @@ def see_vip(sight: Sight, vip: IPAddress) -> VipSight:
 
 def holding_peers(sight: Sight, vip: IPAddress) -> tuple[str, ...]:
     """Established peers that were sent a route to ``vip`` and not yet its withdrawal."""
-    prefixes = [aggregate(vip, length) for version, length in sight.lengths if version == vip.version]
+    prefixes = around(vip, sight.lengths)
     found: list[str] = []
     for name, peer in sorted(sight.observed.bgp.peers.items()):
         entries = [peer.rib.get(nlri) for nlri in prefixes] if peer.state is PeerState.ESTABLISHED else []

@@ -204,14 +204,20 @@ def test_a_refused_command_is_not_repeated_until_something_changes() -> None:
     assert rib.next_batch() is not None
 
 
-def test_a_command_that_outlives_two_sessions_brings_nothing_back() -> None:
-    """It was told in the first, taken and repeated in the second, and is unwanted when the third comes up."""
+def _told_before_the_session() -> AdjRibOutMachine:
+    """A command was given in a session that is over, and there is another."""
     machine = AdjRibOutMachine()
     machine.come_up(NEXT_HOPS)
     machine.want(nlri=PREFIXES[0], attributes={})
     machine.tell()
     machine.go_down()
     machine.come_up(NEXT_HOPS)
+    return machine
+
+
+def test_a_command_that_outlives_two_sessions_brings_nothing_back() -> None:
+    """It was told in the first, taken and repeated in the second, and is unwanted when the third comes up."""
+    machine = _told_before_the_session()
     machine.read_prefix()
     machine.write()
     machine.go_down()
@@ -235,12 +241,7 @@ def test_what_is_written_before_its_command_is_answered_is_said() -> None:
 
 def test_that_a_doubt_is_over_is_said() -> None:
     """The command was told in one session and taken in the next."""
-    machine = AdjRibOutMachine()
-    machine.come_up(NEXT_HOPS)
-    machine.want(nlri=PREFIXES[0], attributes={})
-    machine.tell()
-    machine.go_down()
-    machine.come_up(NEXT_HOPS)
+    machine = _told_before_the_session()
     machine.read_prefix()
     machine.read_prefix()
     machine.write()

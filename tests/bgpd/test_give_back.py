@@ -15,6 +15,7 @@ from announcer.model.steps import Announce, AnyStep
 from bgpd import server
 from bgpd.client import SpeakerClient
 from bgpd.core import Core
+from bgpd.memory import give_back
 from bgpd.publication import Publication
 
 SECONDS = 30.0
@@ -52,4 +53,4 @@ def test_after_many_steps_memory_is_given_back(
 
 
 def test_the_kernel_takes_it() -> None:
-    server.give_back()
+    give_back()

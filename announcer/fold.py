@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
-from operator import is_
 from typing import Any, TypeVar
 
 import msgspec
 
+from announcer.model.changes import Derived, changed
 from announcer.model.lb import Frontend, FrontendKey, Proof
 from announcer.model.net import IPAddress
 from announcer.model.observed import BgpObserved, Damping, DatapathObserved, Observed, Outcome, OutcomeState
@@ -80,7 +80,7 @@ class _Tables:
 
     def _own(self, name: str) -> dict[IPAddress, Any]:
         if name not in self._changed:
-            self._changed[name] = dict(getattr(self._before, name))
+            self._changed[name] = Derived(getattr(self._before, name))
         own: dict[IPAddress, Any] = self._changed[name]
         return own
 
@@ -120,16 +120,16 @@ class _Present:
 
     def of(self, frontends: Mapping[FrontendKey, Frontend]) -> _Present:
         """Look at these."""
-        if frontends is not self._frontends:
-            self._frontends, self._vips, self._known = frontends, {key.vip for key in frontends}, {}
+        before, self._frontends = self._frontends, frontends
+        if any((key in before) is not (key in frontends) for key in changed(before, frontends)):
+            self._vips, self._known = {key.vip for key in frontends}, {}
         return self
 
     def only(self, name: str, values: dict[IPAddress, T]) -> dict[IPAddress, T]:
         """``values`` without those of VIPs that have no frontend. ``name``: which table it is."""
-        known = self._known.get(name, {})
-        if len(values) != len(known) or not all(map(is_, values, known)):
-            values = _without(values, values.keys() - self._vips)
-            self._known[name] = values
+        suspects = changed(self._known.get(name, {}), values)
+        strangers = [vip for vip in suspects if vip in values and vip not in self._vips]
+        self._known[name] = values = _without(values, strangers)
         return values
 
 
@@ -137,7 +137,12 @@ _present = _Present()
 
 
 def _without(values: dict[IPAddress, T], gone: Collection[IPAddress]) -> dict[IPAddress, T]:
-    return {vip: value for vip, value in values.items() if vip not in gone} if gone else values
+    if not gone:
+        return values
+    left = Derived(values)
+    for vip in gone:
+        del left[vip]
+    return left
 
 
 def _fold_outcome(tables: _Tables, outcome: Outcome, now: float) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from announcer.model.bgp import Neighbor, PeerObserved, RibEntry
+from announcer.model.changes import Derived
 from announcer.model.errors import BugError
 from announcer.model.net import IPNetwork
 from announcer.model.observed import BgpObserved
@@ -81,7 +82,9 @@ def _rib(before: dict[IPNetwork, RibEntry], news: PeerNews) -> dict[IPNetwork, R
         return before if rib == before else rib
     if not news.rib and not news.gone:
         return before
-    rib = before | news.rib
+    rib = Derived(before)
+    rib.update(news.rib)
     for nlri in news.gone:
-        rib.pop(nlri, None)
+        if nlri in rib:
+            del rib[nlri]
     return rib

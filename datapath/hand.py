@@ -100,7 +100,8 @@ class Datapath:
         self._toward: tuple[IPAddress, ...] = ()
         self._renewals = Renewals()
         self._prover: Prover | None = None
-        self._prover_of = (-1, 0.0)
+        self._seen: tuple[DeviceObserved, ...] = ()
+        self._seen_at = (-1, 0.0)
 
     def open(self) -> None:
         """Load the programs, or take over what is pinned. Nothing is attached yet that was not before.
@@ -164,7 +165,7 @@ class Datapath:
         """Read everything back from the kernel. Slots in transition that no flow needs any more become steady, and SNAT
         flows that are over give up their ports."""
         self._toward = tuple(toward)
-        self._prover = None
+        self._forget_devices()
         try:
             self._switch()
             self._stacked.follow()
@@ -174,7 +175,7 @@ class Datapath:
             self._transitions.tend(self._clock())
             self._snat.tend(self._clock())
             return DatapathObserved(
-                devices={device.name: device for device in self._devices()},
+                devices={device.name: device for device in self._see_devices()},
                 guards=self._guards.read(),
                 adopted=self._loaded.adopted,
                 frontends=self._tables.read(),
@@ -184,6 +185,19 @@ class Datapath:
             )
         except TargetError as error:
             return DatapathObserved(problem=str(error))
+
+    def _forget_devices(self) -> None:
+        """They may be about to change, or have."""
+        self._prover = None
+        self._seen_at = (-1, 0.0)
+
+    def _see_devices(self) -> tuple[DeviceObserved, ...]:
+        """As they are now, for the proofs of this round."""
+        self._forget_devices()
+        at = (self._notices.generation(), self._clock())
+        self._seen = tuple(self._devices())
+        self._seen_at = at
+        return self._seen
 
     def _devices(self) -> Iterator[DeviceObserved]:
         missing = self._loaded.missing_pins()
@@ -233,7 +247,7 @@ class Datapath:
 
     def _attach(self, step: AttachDevices) -> None:
         self._toward = step.toward
-        self._prover = None
+        self._forget_devices()
         self._folder.restore()
         self._loaded.restore_pins()
         self._stacked.follow()
@@ -301,17 +315,17 @@ class Datapath:
 
     def _prover_now(self) -> tuple[Prover | None, str]:
         """The one of this round, or why there is none: thousands of proofs ask only once what the devices are."""
-        now = (self._notices.generation(), self._clock())
-        if self._prover is None or self._prover_of[0] != now[0] or now[1] >= self._prover_of[1] + _ROUND:
+        generation, at = self._seen_at
+        if generation != self._notices.generation() or self._clock() >= at + _ROUND:
+            self._see_devices()
+        if self._prover is None:
             self._prover, problem = self._made_prover()
-            if self._prover is None:
-                return None, problem
-            self._prover_of = now
+            return self._prover, problem
         return self._prover, ""
 
     def _made_prover(self) -> tuple[Prover | None, str]:
         attached = []
-        for device in self._devices():
+        for device in self._seen:
             link = self._rtnl.link(device.ifindex)
             if not device.needed and not device.attached:
                 continue

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+from announcer.model.changes import Derived, changed
 from announcer.model.errors import TargetError
 from announcer.model.lb import Backend, Frontend, FrontendKey, MapUsage
 from announcer.model.net import IPAddress
@@ -58,9 +59,9 @@ class Tables:
 
     def follow(self) -> set[FrontendKey]:
         """A set to which frontends are added that change. Whoever asked for it takes them out."""
-        changed = set(self.frontends)
-        self._followers.append(changed)
-        return changed
+        follower = set(self.frontends)
+        self._followers.append(follower)
+        return follower
 
     def _rebuild(self, contents: Contents) -> None:
         for key in contents.frontends.keys() | self.frontends.keys():
@@ -91,8 +92,8 @@ class Tables:
         self._tell(key)
 
     def _tell(self, key: FrontendKey) -> None:
-        for changed in self._followers:
-            changed.add(key)
+        for follower in self._followers:
+            follower.add(key)
 
     def close(self) -> None:
         """Let go of the maps."""
@@ -171,15 +172,19 @@ class Tables:
         """
         if not self._unread:
             return self._read
-        before, now = self._read, self._read.copy()
+        before, now = self._read, Derived(self._read)
         for key in self._unread:
-            held = self.frontends.get(key)
+            held, earlier = self.frontends.get(key), before.get(key)
             found = held.frontend(key) if held else None
+            if found is not None:
+                found = next((each for each in (self._wishes.get(key), earlier) if each == found), found)
+            if found is earlier:
+                continue
             if found is None:
-                now.pop(key, None)
+                del now[key]
             else:
-                now[key] = next((each for each in (self._wishes.get(key), before.get(key)) if each == found), found)
-        if now.keys() != before.keys() or any(now[key] is not before[key] for key in now.keys() & self._unread):
+                now[key] = found
+        if changed(before, now):
             self._read = now
         self._unread.clear()
         self._wishes.clear()

@@ -21,28 +21,10 @@ A VIP goes through its lane like this::
 
 from __future__ import annotations
 
-from announcer.model.observed import Observed
 from announcer.plan.damping import held_until
+from announcer.plan.deadlines import next_deadline
 from announcer.plan.drain import drain_is_over
 from announcer.plan.planner import Planner, plan
 from announcer.plan.settings import PlanSettings
 
 __all__ = ["PlanSettings", "Planner", "drain_is_over", "held_until", "next_deadline", "plan"]
-
-
-def next_deadline(observed: Observed, now: float, settings: PlanSettings | None = None) -> float | None:
-    """When, at the latest, to plan again though nothing happens: CLOCK_MONOTONIC seconds, or None.
-
-    Good proofs do not count: they are made anew whenever somebody looks. With thousands of them one is always due.
-    """
-    limits = settings or PlanSettings()
-    times = [*observed.draining.values(), *observed.shedding.values()]
-    if observed.last_arrival is not None and observed.draining:
-        times.append(observed.last_arrival + limits.quiet)
-    failing = [proof for proof in observed.proofs.values() if not proof.ok]
-    times += [proof.at + limits.proof_interval for proof in failing]
-    times += [proof.since + limits.proof_grace for proof in failing]
-    held = [held_until(observed, vip, limits) for vip in observed.damping]
-    times += [time for time in held if time is not None]
-    later = [time for time in times if time > now]
-    return min(later) if later else None

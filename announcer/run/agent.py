@@ -146,7 +146,7 @@ class Agent:
         self._journal.begin(steps)
         await Executor(self._hands.datapath, self._hands.bgp, report).carry_out(steps)
         self._journal.end()
-        self._settle()
+        self.latency.observed(self.desired, self.observed)
         self._recorder.flush()
         self._cost = self._clock() - began
         failed = any(outcome.state is OutcomeState.FAILED for outcome in outcomes)

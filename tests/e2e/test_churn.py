@@ -55,7 +55,7 @@ def test_churn_of_endpoints_does_not_reach_the_routers(running: Cluster) -> None
         running.await_serving(4)
         assert journal.changes(VIP_ROUTE) == []
     assert agent.metrics()[_UPDATES] == updates
-    assert agent.metrics()[_PROGRAMMED] > programmed, "it reached the kernel"
+    until(lambda: agent.metrics()[_PROGRAMMED] > programmed, "it reached the kernel")
     assert send(running.lab.client, f"{VIP}:80", count=100).failed == 0
 
 

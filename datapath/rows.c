@@ -12,37 +12,80 @@
 #include "lb_sum.h"
 
 /*
+ * How far an owner has come on its walk. Bit i of `free`: the slot i steps behind `at` was free when it was looked at, and the
+ * owner has not taken it.
+ */
+struct walk {
+	uint32_t at, free;
+};
+
+enum { LOOK = 32 };
+
+/*
+ * Many slots at a time, without a branch: whether one is free cannot be foreseen, and to have guessed wrongly costs more than
+ * to look at twenty others.
+ */
+static uint32_t look_ahead(const uint8_t *room, uint32_t at, uint32_t skip, uint32_t mask)
+{
+	uint32_t free = 0;
+
+	at += LOOK * skip;
+	for (int i = 0; i < LOOK; i++) {
+		at -= skip;
+		free = 2 * free + room[at & mask];
+	}
+	return free;
+}
+
+/* The next slot that is free. There has to be one. */
+static uint32_t next_slot(struct walk *walk, const uint8_t *room, uint32_t skip, uint32_t mask)
+{
+	uint32_t at = walk->at, free = walk->free, slot;
+
+	do {
+		while (!free) {
+			at += LOOK * skip;
+			free = look_ahead(room, at, skip, mask);
+		}
+		slot = (at + skip * __builtin_ctz(free)) & mask;
+		free &= free - 1;
+	} while (!room[slot]); /* another owner has taken it since */
+	walk->at = at;
+	walk->free = free;
+	return slot;
+}
+
+/*
  * Eisenbud et al., Maglev (NSDI 2016), section 3.4: the owners take turns, and each takes the next slot of its walk that is
  * free. `start` and `skip` below 1 << bits, skip odd. Returns -1 without memory.
  */
 int lr_maglev(const uint32_t *start, const uint32_t *skip, uint32_t owners, uint32_t bits, uint16_t *slots)
 {
 	uint32_t mask = (1u << bits) - 1, left = mask + 1;
-	uint32_t *at = malloc(owners * sizeof(*at));
-	uint8_t *taken = calloc(left, 1); /* half as large as the row: most of the time goes into looking at it */
-	int made = at && taken;
+	struct walk *walks = malloc(owners * sizeof(*walks));
+	uint8_t *room = malloc(left); /* 1: free; half as large as the row, since most of the time goes into looking at it */
+	int made = walks && room;
 
 	if (made)
-		memcpy(at, start, owners * sizeof(*at));
+		memset(room, 1, left);
+	for (uint32_t owner = 0; made && owner < owners; owner++)
+		walks[owner] = (struct walk){ start[owner] - LOOK * skip[owner], 0 };
 	while (made && left) {
 		for (uint32_t owner = 0; owner < owners && left; owner++, left--) {
-			uint32_t slot = at[owner], step = skip[owner];
+			uint32_t slot = next_slot(&walks[owner], room, skip[owner], mask);
 
-			while (taken[slot])
-				slot = (slot + step) & mask;
-			taken[slot] = 1;
+			room[slot] = 0;
 			slots[slot] = owner;
-			at[owner] = (slot + step) & mask;
 		}
 	}
-	free(at);
-	free(taken);
+	free(walks);
+	free(room);
 	return made ? 0 : -1;
 }
 
 /*
  * Each owner puts the slots into an order: ranks[start], ranks[start + skip], and so on. A slot belongs to the owner with the
- * highest rank there, and to the first of those that have the same.
+ * highest rank there, and to the first of those that have the same. Ranks and owners below 1 << 16.
  */
 int lr_rendezvous(const uint32_t *start, const uint32_t *skip, uint32_t owners, uint32_t bits, const uint32_t *ranks,
 		  uint16_t *slots)
@@ -52,15 +95,13 @@ int lr_rendezvous(const uint32_t *start, const uint32_t *skip, uint32_t owners, 
 	for (uint32_t slot = 0; slot <= mask; slot++) {
 		uint32_t best = 0;
 
-		slots[slot] = 0;
 		for (uint32_t owner = 0; owner < owners; owner++) {
-			uint32_t rank = ranks[(start[owner] + slot * skip[owner]) & mask] + 1;
+			/* The rank, and behind it who is first: so that the higher one is found without a branch. */
+			uint32_t claim = ranks[(start[owner] + slot * skip[owner]) & mask] << 16 | (UINT16_MAX - owner);
 
-			if (rank > best) {
-				best = rank;
-				slots[slot] = owner;
-			}
+			best = claim > best ? claim : best;
 		}
+		slots[slot] = UINT16_MAX - (best & UINT16_MAX);
 	}
 	return 0;
 }

@@ -22,17 +22,17 @@
 #define PARSE_CTX struct xdp_md
 #define PARSE_NAME(name) xdp_##name
 #define PARSE_GET(ctx, type, name, offset) const type *name = at(ctx, offset, sizeof(type))
-#define PARSE_TOTAL(ctx) xdp_total(ctx)
-/* Data behind the first buffer counts too. */
-static __always_inline __u32 xdp_total(struct xdp_md *ctx)
+#define PARSE_HAS(ctx, length) xdp_has(ctx, length)
+/* Data behind the first buffer counts too; there is none, mostly, so the call is saved. */
+static __always_inline bool xdp_has(struct xdp_md *ctx, __u32 length)
 {
-	return bpf_xdp_get_buff_len(ctx);
+	return length <= (unsigned long)packet_data_end(ctx) - (unsigned long)packet_data(ctx) || length <= bpf_xdp_get_buff_len(ctx);
 }
 #include "lb_parse.h"
 #undef PARSE_CTX
 #undef PARSE_NAME
 #undef PARSE_GET
-#undef PARSE_TOTAL
+#undef PARSE_HAS
 #undef PARSE_FINE
 #undef PARSE_FOREIGN
 #undef MAX_EXTENSIONS
@@ -42,7 +42,7 @@ static __always_inline __u32 xdp_total(struct xdp_md *ctx)
 #define PARSE_GET(ctx, type, name, offset)                                                                             \
 	type name##_copy;                                                                                              \
 	const type *name = bpf_skb_load_bytes(ctx, offset, &name##_copy, sizeof(type)) ? NULL : &name##_copy
-#define PARSE_TOTAL(ctx) ((ctx)->len)
+#define PARSE_HAS(ctx, length) ((length) <= (ctx)->len)
 #include "lb_parse.h"
 
 #include "lb_decap.h"
@@ -191,7 +191,7 @@ static __always_inline enum lb_reason to_this_node(struct xdp_md *ctx, struct pa
 static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)
 {
 	struct lb_frontend frontend;
-	int problem = xdp_lb_parse(ctx, p);
+	int problem = xdp_parse(ctx, p);
 
 	if (problem == PARSE_FOREIGN)
 		return LB_not_ours;

@@ -150,11 +150,25 @@ struct lb_row_page {
 /* lb_nodes has the address of its node, to which its packets are sent; `source` and the next hop are those towards it. */
 #define LB_BACKEND_GENEVE 4
 
+/* A link-layer address. In words, because compilers copy what may stand anywhere byte by byte. */
+struct lb_mac {
+	__u16 words[3];
+};
+
+/* The way to a next hop, as the FIB has it. */
+struct lb_hop {
+	__u32 ifindex; /* 0: none */
+	__u16 mtu;
+	struct lb_mac dmac;
+	struct lb_mac smac;
+	__u16 pad;
+};
+
 /*
  * One cache line. Entry 0 of lb_backends is never used, so that a zeroed member names no backend. `generation` changes when
  * the id is given up: a flow entry that names the id of an earlier backend is void.
  *
- * The second part is the next hop as the FIB last gave it, written by the program itself.
+ * `stamp` and `hop`: the next hop as the FIB last gave it, written by the program itself.
  */
 struct lb_backend {
 	struct lb_address address;
@@ -163,12 +177,8 @@ struct lb_backend {
 	__u16 port_be;
 	__u8 flags;
 	__u8 pad;
-	__u32 stamp; /* jiffies of the look-up, 0: none */
-	__u32 ifindex;
-	__u16 mtu;
-	__u8 dmac[6];
-	__u8 smac[6];
-	__u8 pad2[2];
+	__u32 stamp; /* jiffies of the look-up */
+	struct lb_hop hop;
 };
 
 /*

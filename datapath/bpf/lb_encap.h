@@ -15,12 +15,15 @@
 /* One hop less, as by any router (RFC 2003 section 3.1), which also ends a loop between nodes that disagree. */
 static __always_inline bool decrement_ttl(struct xdp_md *ctx, const struct packet *p)
 {
+	__u32 sum;
+
 	if (p->family == AF_INET) {
 		struct iphdr *ip = at(ctx, p->l3, sizeof(*ip));
 
 		if (!ip)
 			return false;
-		ip->check = csum_update(ip->check, csum_delta16(bpf_htons(p->ttl << 8), bpf_htons((p->ttl - 1) << 8)));
+		sum = ip->check + bpf_htons(1 << 8); /* as ip_decrease_ttl() of the kernel */
+		ip->check = sum + (sum >= 0xffff);
 		ip->ttl--;
 	} else {
 		struct ipv6hdr *ip = at(ctx, p->l3, sizeof(*ip));
@@ -92,21 +95,19 @@ static __always_inline bool push_headers(struct xdp_md *ctx, const struct packet
 }
 
 /* The frame in its new headers. `ifindex`: the device of `hop`; becomes the one to redirect to. */
-static __always_inline enum lb_reason wrap(struct xdp_md *ctx, const struct packet *p, const struct hop *hop,
-					   struct link_header *link, const struct tunnel *tunnel, __u32 *ifindex)
+static __always_inline enum lb_reason wrap(struct xdp_md *ctx, const struct packet *p, const struct lb_hop *hop,
+					   struct tags *tags, const struct tunnel *tunnel, __u32 *ifindex)
 {
 	__u32 l3;
 
 	*ifindex = hop->ifindex;
 	/* Tags stay if it leaves by the network that it came from; another device has its own. */
-	l3 = hop->ifindex == p->device ? p->l3 : put_tags(link, p->family, ifindex);
+	l3 = hop->ifindex == p->device ? p->l3 : put_tags(tags, p->family, ifindex);
 	if (!decrement_ttl(ctx, p))
 		return LB_truncated;
 	if (bpf_xdp_adjust_head(ctx, (int)p->l3 - (int)l3 - (int)overhead(p, tunnel->backend)))
 		return LB_no_headroom;
-	__builtin_memcpy(link->eth.h_dest, hop->dmac, ETH_ALEN);
-	__builtin_memcpy(link->eth.h_source, hop->smac, ETH_ALEN);
-	if (!put_link_header(ctx, p, link, l3) || !push_headers(ctx, p, tunnel, l3))
+	if (!put_link(ctx, p, &hop->dmac, &hop->smac, tags, l3) || !push_headers(ctx, p, tunnel, l3))
 		return LB_truncated;
 	/* Also with another tag than it came with, if the wire is the same. */
 	if (*ifindex == p->device)
@@ -119,31 +120,24 @@ static __always_inline enum lb_reason encapsulate(struct xdp_md *ctx, const stru
 						  struct lb_backend *backend, bool probing, __u32 *ifindex)
 {
 	const struct tunnel tunnel = { .source = &backend->source, .dest = &backend->address };
-	struct link_header link = {};
-	struct hop hop;
+	struct tags tags = {};
+	struct lb_hop hop;
 	int why;
 
-	/* As find_way(), but the header is read once. */
-	if (p->ttl <= 1)
-		return LB_ttl;
-	why = find_hop(ctx, p, id, backend, probing, &hop);
+	why = find_way(ctx, p, id, backend, probing, overhead(p, false), &hop);
 	if (why)
 		return why;
-	if (!take_link_header(ctx, p, &link))
+	if (!take_tags(ctx, p, &tags))
 		return LB_truncated; /* cannot be: the verifier does not know */
-	if (hop.ifindex == p->device && !same_mac(link.eth.h_dest, hop.smac))
-		return LB_other_host;
-	if (p->length + overhead(p, false) > hop.mtu)
-		return lb_mtu_answer(ctx, p, hop.mtu - overhead(p, false));
-	return wrap(ctx, p, &hop, &link, &tunnel, ifindex);
+	return wrap(ctx, p, &hop, &tags, &tunnel, ifindex);
 }
 
 /* On its own: together with lb_mtu_answer() it would take more of the stack than there is. */
-__attribute__((noinline)) int lb_geneve_wrap(struct xdp_md *ctx, const struct packet *p, __u32 id, const struct hop *hop,
+__attribute__((noinline)) int lb_geneve_wrap(struct xdp_md *ctx, const struct packet *p, __u32 id, const struct lb_hop *hop,
 					     struct lb_probe *answer)
 {
 	const struct lb_backend *backend = bpf_map_lookup_elem(&lb_backends, &id);
-	struct link_header link = {};
+	struct tags tags = {};
 	struct tunnel tunnel = {};
 
 	if (!p || !hop || !answer || !backend)
@@ -153,16 +147,16 @@ __attribute__((noinline)) int lb_geneve_wrap(struct xdp_md *ctx, const struct pa
 	tunnel.backend = &backend->address;
 	if (!tunnel.dest)
 		return LB_bad_row;
-	if (!take_link_header(ctx, p, &link))
+	if (!take_tags(ctx, p, &tags))
 		return LB_truncated;
-	return wrap(ctx, p, hop, &link, &tunnel, &answer->ifindex);
+	return wrap(ctx, p, hop, &tags, &tunnel, &answer->ifindex);
 }
 
 /* Sends the packet to the node of a remote backend by Geneve. */
 __attribute__((noinline)) int lb_geneve(struct xdp_md *ctx, const struct packet *p, __u32 id, struct lb_probe *answer)
 {
 	struct lb_backend *backend = bpf_map_lookup_elem(&lb_backends, &id);
-	struct hop hop = {};
+	struct lb_hop hop = {};
 	int why;
 
 	if (!p || !answer || !backend || !(backend->flags & LB_BACKEND_GENEVE))

@@ -5,65 +5,89 @@
 
 #include "lb_packet.h"
 
-struct link_header {
-	struct ethhdr eth;
-	struct vlan tags[2];
+/* What is between the addresses and the IP header: outer tag first. `kind` says what follows the addresses. */
+struct tags {
+	__be16 kind;
+	struct vlan vlan[2];
 };
 
-/* Reads it; as many tags as there are. */
-static __always_inline bool take_link_header(struct xdp_md *ctx, const struct packet *p, struct link_header *link)
+struct link_header {
+	struct lb_mac dest;
+	struct lb_mac source;
+	struct tags tags;
+};
+
+/* Reads the tags, if there are any. */
+static __always_inline bool take_tags(struct xdp_md *ctx, const struct packet *p, struct tags *tags)
 {
-	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
+	/* Two are read also where there is one: then the second is the beginning of the IP header, and unused. */
+	struct tagged {
+		struct lb_mac macs[2];
+		struct tags tags;
+	} *frame;
 
-	if (!eth)
+	if (p->l3 == sizeof(struct ether))
+		return true;
+	frame = at(ctx, 0, sizeof(*frame));
+	if (!frame)
 		return false;
-	link->eth = *eth;
-	if (p->l3 > sizeof(*eth)) {
-		/* Two are read also where there is one: then the second is the beginning of the IP header, and unused. */
-		struct vlan *tags = at(ctx, sizeof(*eth), sizeof(link->tags));
-
-		if (!tags)
-			return false;
-		link->tags[0] = tags[0];
-		link->tags[1] = tags[1];
-	}
+	*tags = frame->tags;
 	return true;
 }
 
-/* Writes it to the beginning of the frame: with its tags if it is as long as it was (`l3`), else without. */
-static __always_inline bool put_link_header(struct xdp_md *ctx, const struct packet *p, const struct link_header *link,
-					    __u32 l3)
+/* Reads all of it. */
+static __always_inline bool take_link_header(struct xdp_md *ctx, const struct packet *p, struct link_header *link)
 {
-	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
+	struct ether *eth = at(ctx, 0, sizeof(*eth));
+
+	if (!eth)
+		return false;
+	link->dest = eth->dest;
+	link->source = eth->source;
+	return take_tags(ctx, p, &link->tags);
+}
+
+/* Writes the beginning of the frame: as many of the tags as make it `l3` bytes long. */
+static __always_inline bool put_link(struct xdp_md *ctx, const struct packet *p, const struct lb_mac *dest,
+				     const struct lb_mac *source, const struct tags *tags, __u32 l3)
+{
+	struct ether *eth = at(ctx, 0, sizeof(*eth));
 	struct vlan *tag;
 
 	if (!eth)
 		return false;
-	*eth = link->eth;
+	eth->dest = *dest;
+	eth->source = *source;
 	if (l3 == sizeof(*eth)) {
-		eth->h_proto = p->family == AF_INET ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+		eth->kind = ethertype(p->family);
 		return true;
 	}
+	eth->kind = tags->kind;
 	tag = at(ctx, sizeof(*eth), sizeof(*tag));
 	if (!tag)
 		return false;
-	*tag = link->tags[0];
+	*tag = tags->vlan[0];
 	if (l3 == sizeof(*eth) + sizeof(*tag))
 		return true;
 	tag = at(ctx, sizeof(*eth) + sizeof(*tag), sizeof(*tag));
 	if (!tag)
 		return false;
-	*tag = link->tags[1];
+	*tag = tags->vlan[1];
 	return true;
 }
 
-static __always_inline void swap_macs(struct ethhdr *eth)
+static __always_inline bool put_link_header(struct xdp_md *ctx, const struct packet *p, const struct link_header *link,
+					    __u32 l3)
 {
-	__u8 dest[ETH_ALEN];
+	return put_link(ctx, p, &link->dest, &link->source, &link->tags, l3);
+}
 
-	__builtin_memcpy(dest, eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, dest, ETH_ALEN);
+static __always_inline void swap_macs(struct lb_mac *dest, struct lb_mac *source)
+{
+	struct lb_mac was = *dest;
+
+	*dest = *source;
+	*source = was;
 }
 
 #endif

@@ -48,11 +48,6 @@ static __always_inline __u32 address_words(__u8 family)
 	return family == AF_INET ? 1 : 4;
 }
 
-static __always_inline __be16 ethertype(__u8 family)
-{
-	return family == AF_INET ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
-}
-
 /* Bytes between the outer and the inner IP header. */
 static __always_inline __u32 geneve_length(__u8 family)
 {

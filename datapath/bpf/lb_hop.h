@@ -7,13 +7,14 @@
 #include "lb_maps.h"
 #include "lb_packet.h"
 
-/* What the FIB says of a way. */
-struct hop {
-	__u32 ifindex;
-	__u16 mtu;
-	__u8 dmac[ETH_ALEN];
-	__u8 smac[ETH_ALEN];
-};
+static __always_inline void hop_of(struct lb_hop *hop, const struct bpf_fib_lookup *fib)
+{
+	hop->ifindex = fib->ifindex;
+	hop->mtu = fib->mtu_result;
+	__builtin_memcpy(&hop->dmac, fib->dmac, sizeof(hop->dmac));
+	__builtin_memcpy(&hop->smac, fib->smac, sizeof(hop->smac));
+	hop->pad = 0;
+}
 
 /* The destination of the outer header: what the FIB is asked for. */
 static __always_inline const struct lb_address *tunnel_end(__u32 id, const struct lb_backend *backend)
@@ -25,7 +26,7 @@ static __always_inline const struct lb_address *tunnel_end(__u32 id, const struc
  * Asks the kernel for the way to a backend: FIB and neighbour, straight to the pod's address, so whatever routes Pod CIDRs
  * there also routes this; or to its node's. 0, or the reason why there is none.
  */
-__attribute__((noinline)) int lb_next_hop(struct xdp_md *ctx, const struct packet *p, __u32 id, struct hop *hop)
+__attribute__((noinline)) int lb_next_hop(struct xdp_md *ctx, const struct packet *p, __u32 id, struct lb_hop *hop)
 {
 	const struct lb_backend *backend = bpf_map_lookup_elem(&lb_backends, &id);
 	const struct lb_address *end;
@@ -63,10 +64,7 @@ __attribute__((noinline)) int lb_next_hop(struct xdp_md *ctx, const struct packe
 	default:
 		return LB_no_route;
 	}
-	hop->ifindex = fib.ifindex;
-	hop->mtu = fib.mtu_result;
-	__builtin_memcpy(hop->dmac, fib.dmac, ETH_ALEN);
-	__builtin_memcpy(hop->smac, fib.smac, ETH_ALEN);
+	hop_of(hop, &fib);
 	return 0;
 }
 
@@ -78,41 +76,35 @@ __attribute__((noinline)) int lb_next_hop(struct xdp_md *ctx, const struct packe
  * meets a writer in the middle of a change sends one packet to nowhere. A probe asks for itself and keeps nothing.
  */
 static __always_inline int find_hop(struct xdp_md *ctx, const struct packet *p, __u32 id, struct lb_backend *backend,
-				    bool probing, struct hop *hop)
+				    bool probing, struct lb_hop *hop)
 {
 	__u32 now = bpf_jiffies64();
 	int why;
 
-	if (!probing && backend->stamp == now && backend->ifindex) {
-		hop->ifindex = backend->ifindex;
-		hop->mtu = backend->mtu;
-		__builtin_memcpy(hop->dmac, backend->dmac, ETH_ALEN);
-		__builtin_memcpy(hop->smac, backend->smac, ETH_ALEN);
+	if (!probing && backend->stamp == now && backend->hop.ifindex) {
+		*hop = backend->hop;
 		return 0;
 	}
 	why = lb_next_hop(ctx, p, id, hop);
 	if (why || probing)
 		return why;
-	backend->ifindex = hop->ifindex;
-	backend->mtu = hop->mtu;
-	__builtin_memcpy(backend->dmac, hop->dmac, ETH_ALEN);
-	__builtin_memcpy(backend->smac, hop->smac, ETH_ALEN);
+	backend->hop = *hop;
 	backend->stamp = now;
 	return 0;
 }
 
 /* A bridge that floods gives everyone a copy; only the host that is addressed may send it on. Its address was just told if
  * the packet leaves by the device that it came in by. */
-static __always_inline bool flooded(struct xdp_md *ctx, const struct packet *p, const struct hop *hop)
+static __always_inline bool flooded(struct xdp_md *ctx, const struct packet *p, const struct lb_hop *hop)
 {
-	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
+	struct ether *eth = at(ctx, 0, sizeof(*eth));
 
-	return hop->ifindex == p->device && eth && !same_mac(eth->h_dest, hop->smac);
+	return hop->ifindex == p->device && eth && !same_mac(&eth->dest, &hop->smac);
 }
 
 /* All that is asked before a packet is changed that is to become `longer`. 0, or how it ends. */
 static __always_inline int find_way(struct xdp_md *ctx, const struct packet *p, __u32 id, struct lb_backend *backend,
-				    bool probing, __u32 longer, struct hop *hop)
+				    bool probing, __u32 longer, struct lb_hop *hop)
 {
 	int why;
 

@@ -47,9 +47,10 @@ static __always_inline bool can_be_answered(const struct packet *p)
 static __always_inline bool is_for_us(struct xdp_md *ctx, const struct packet *p)
 {
 	struct bpf_fib_lookup fib = { .ifindex = p->device };
-	struct ethhdr *eth = at(ctx, 0, sizeof(*eth));
+	struct ether *eth = at(ctx, 0, sizeof(*eth));
+	struct lb_mac ours;
 
-	if (!eth || eth->h_dest[0] & 1)
+	if (!eth || eth->dest.words[0] & bpf_htons(0x100))
 		return false;
 	if (p->family == AF_INET) {
 		fib.family = AF_INET;
@@ -62,14 +63,15 @@ static __always_inline bool is_for_us(struct xdp_md *ctx, const struct packet *p
 	}
 	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS || fib.ifindex != p->device)
 		return true;
-	return same_mac(eth->h_dest, fib.smac);
+	__builtin_memcpy(&ours, fib.smac, sizeof(ours));
+	return same_mac(&eth->dest, &ours);
 }
 
 /* Turns an echo request into its answer, and sends it back to where it came from. */
 __attribute__((noinline)) int lb_echo(struct xdp_md *ctx, const struct packet *p)
 {
 	struct icmp *icmp;
-	struct ethhdr *eth;
+	struct ether *eth;
 
 	if (!p || !can_be_answered(p))
 		return LB_icmp;
@@ -110,7 +112,7 @@ __attribute__((noinline)) int lb_echo(struct xdp_md *ctx, const struct packet *p
 	eth = at(ctx, 0, sizeof(*eth));
 	if (!eth)
 		return LB_truncated;
-	swap_macs(eth);
+	swap_macs(&eth->dest, &eth->source);
 	return LB_echo;
 }
 
@@ -193,7 +195,7 @@ static __always_inline int answer_with(struct xdp_md *ctx, const struct packet *
 		return LB_truncated;
 	if (bpf_xdp_adjust_head(ctx, -head))
 		return LB_no_headroom;
-	swap_macs(&link.eth);
+	swap_macs(&link.dest, &link.source);
 	if (!put_link_header(ctx, p, &link, p->l3) ||
 	    !(p->family == AF_INET ? push_answer_ipv4(ctx, p, icmp, quote) : push_answer_ipv6(ctx, p, icmp, quote)))
 		return LB_truncated;

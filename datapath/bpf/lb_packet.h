@@ -73,6 +73,13 @@ struct sctp {
 	__le32 check;
 };
 
+/* As struct ethhdr, but that one is packed, and copied byte by byte. */
+struct ether {
+	struct lb_mac dest;
+	struct lb_mac source;
+	__be16 kind;
+};
+
 struct vlan {
 	__be16 tci;
 	__be16 kind;
@@ -123,6 +130,11 @@ struct packet {
 	__u8 icmp_code;
 };
 
+static __always_inline __be16 ethertype(__u8 family)
+{
+	return family == AF_INET ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+}
+
 static __always_inline void map_address(struct lb_address *to, __be32 address)
 {
 	to->word_be[0] = 0;
@@ -155,14 +167,9 @@ static __always_inline bool no_address(const struct lb_address *address)
 }
 
 /* __builtin_memcmp would become a call to a function that BPF does not have. */
-static __always_inline bool same_mac(const __u8 *one, const __u8 *other)
+static __always_inline bool same_mac(const struct lb_mac *one, const struct lb_mac *other)
 {
-	__u8 differ = 0;
-
-#pragma unroll
-	for (int i = 0; i < ETH_ALEN; i++)
-		differ |= one[i] ^ other[i];
-	return !differ;
+	return !((one->words[0] ^ other->words[0]) | (one->words[1] ^ other->words[1]) | (one->words[2] ^ other->words[2]));
 }
 
 /* --- checksums: RFC 1624, equation 3: HC' = ~(~HC + ~m + m') ------------------------------------------------------- */

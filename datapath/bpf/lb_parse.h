@@ -5,7 +5,7 @@
  *   PARSE_CTX           the type of the context
  *   PARSE_NAME(name)    what a function is called there
  *   PARSE_GET(...)      (ctx, type, name, offset): declares `name`, a pointer to what is there, NULL if nothing is
- *   PARSE_TOTAL(ctx)    length of the frame, with what is behind the first buffer
+ *   PARSE_HAS(ctx, n)   whether the frame has n bytes, with what is behind the first buffer
  *
  * and include it.
  */
@@ -17,12 +17,12 @@
 /* Behind the link-layer header, with up to two VLAN tags (802.1Q, 802.1ad). */
 static __always_inline bool PARSE_NAME(find_network)(PARSE_CTX *ctx, struct packet *p)
 {
-	PARSE_GET(ctx, struct ethhdr, eth, 0);
+	PARSE_GET(ctx, struct ether, eth, 0);
 	__be16 kind;
 
 	if (!eth)
 		return false;
-	kind = eth->h_proto;
+	kind = eth->kind;
 	p->l3 = sizeof(*eth);
 #pragma unroll
 	for (int i = 0; i < 2; i++) {
@@ -76,7 +76,7 @@ static __always_inline int PARSE_NAME(parse_transport)(PARSE_CTX *ctx, struct pa
 
 		if (!(p->flags & PACKET_LATER_FRAGMENT))
 			headers += need;
-		if (p->length < headers || p->l3 + p->length > PARSE_TOTAL(ctx))
+		if (p->length < headers || !PARSE_HAS(ctx, p->l3 + p->length))
 			return LB_truncated;
 	}
 	if (p->flags & PACKET_LATER_FRAGMENT)
@@ -133,28 +133,25 @@ static __always_inline int PARSE_NAME(parse_ipv4)(PARSE_CTX *ctx, struct packet 
 		p->flags |= PACKET_LATER_FRAGMENT;
 	else if (fragment & IP_MORE_FRAGMENTS)
 		p->flags |= PACKET_FIRST_FRAGMENT;
-	return PARSE_NAME(parse_transport)(ctx, p);
+	return PARSE_FINE;
 }
 
-static __always_inline int PARSE_NAME(parse_ipv6)(PARSE_CTX *ctx, struct packet *p)
+static __always_inline bool PARSE_NAME(is_extension)(__u8 kind)
 {
-	PARSE_GET(ctx, struct ipv6hdr, ip, p->l3);
+	return kind == IPPROTO_HOPOPTS || kind == IPPROTO_DSTOPTS || kind == IPPROTO_ROUTING || kind == IPPROTO_AH ||
+	       kind == IPPROTO_FRAGMENT;
+}
 
-	if (!ip || ip->version != 6)
+/* From the extension header at p->l4, of the kind p->protocol, to the transport header. Few packets have any. */
+__attribute__((noinline)) int PARSE_NAME(lb_extensions)(PARSE_CTX *ctx, struct packet *p)
+{
+	if (!p)
 		return PARSE_FOREIGN;
-	__builtin_memcpy(&p->source, &ip->saddr, sizeof(p->source));
-	__builtin_memcpy(&p->dest, &ip->daddr, sizeof(p->dest));
-	p->protocol = ip->nexthdr;
-	p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
-	p->ttl = ip->hop_limit;
-	p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
-	p->l4 = p->l3 + sizeof(*ip);
 	for (int i = 0; i < MAX_EXTENSIONS; i++) {
 		__u8 kind = p->protocol;
 
-		if (kind != IPPROTO_HOPOPTS && kind != IPPROTO_DSTOPTS && kind != IPPROTO_ROUTING && kind != IPPROTO_AH &&
-		    kind != IPPROTO_FRAGMENT)
-			return PARSE_NAME(parse_transport)(ctx, p);
+		if (!PARSE_NAME(is_extension)(kind))
+			return PARSE_FINE;
 		PARSE_GET(ctx, struct ip6_extension, extension, p->l4);
 		if (!extension)
 			return LB_truncated;
@@ -164,7 +161,7 @@ static __always_inline int PARSE_NAME(parse_ipv6)(PARSE_CTX *ctx, struct packet 
 			p->fragment_id = extension->id;
 			if (extension->offset & bpf_htons(IP6_OFFSET)) {
 				p->flags |= PACKET_LATER_FRAGMENT;
-				return PARSE_NAME(parse_transport)(ctx, p);
+				return PARSE_FINE;
 			}
 			if (extension->offset & bpf_htons(IP6_MORE_FRAGMENTS))
 				p->flags |= PACKET_FIRST_FRAGMENT;
@@ -181,19 +178,39 @@ static __always_inline int PARSE_NAME(parse_ipv6)(PARSE_CTX *ctx, struct packet 
 	return LB_extension;
 }
 
+static __always_inline int PARSE_NAME(parse_ipv6)(PARSE_CTX *ctx, struct packet *p)
+{
+	PARSE_GET(ctx, struct ipv6hdr, ip, p->l3);
+
+	if (!ip || ip->version != 6)
+		return PARSE_FOREIGN;
+	__builtin_memcpy(&p->source, &ip->saddr, sizeof(p->source));
+	__builtin_memcpy(&p->dest, &ip->daddr, sizeof(p->dest));
+	p->protocol = ip->nexthdr;
+	p->tos = ip->priority << 4 | ip->flow_lbl[0] >> 4;
+	p->ttl = ip->hop_limit;
+	p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	p->l4 = p->l3 + sizeof(*ip);
+	return PARSE_NAME(is_extension)(p->protocol) ? PARSE_NAME(lb_extensions)(ctx, p) : PARSE_FINE;
+}
+
 /*
  * The IP packet at p->l3, of p->family. PARSE_FINE, PARSE_FOREIGN, or the reason for which it is dropped if it turns out
  * to be for a VIP; then the addresses are filled in.
- *
- * A function of its own, verified once for all its callers.
  */
+static __always_inline int PARSE_NAME(parse)(PARSE_CTX *ctx, struct packet *p)
+{
+	int problem = PARSE_FOREIGN;
+
+	if (p->family == AF_INET)
+		problem = PARSE_NAME(parse_ipv4)(ctx, p);
+	else if (p->family == AF_INET6)
+		problem = PARSE_NAME(parse_ipv6)(ctx, p);
+	return problem == PARSE_FINE ? PARSE_NAME(parse_transport)(ctx, p) : problem;
+}
+
+/* The same as a function of its own, verified once for all its callers. */
 __attribute__((noinline)) int PARSE_NAME(lb_parse)(PARSE_CTX *ctx, struct packet *p)
 {
-	if (!p)
-		return PARSE_FOREIGN;
-	if (p->family == AF_INET)
-		return PARSE_NAME(parse_ipv4)(ctx, p);
-	if (p->family == AF_INET6)
-		return PARSE_NAME(parse_ipv6)(ctx, p);
-	return PARSE_FOREIGN;
+	return p ? PARSE_NAME(parse)(ctx, p) : PARSE_FOREIGN;
 }

@@ -89,7 +89,7 @@ static __always_inline bool put_reset(struct xdp_md *ctx, const struct packet *p
 __attribute__((noinline)) int lb_reset(struct xdp_md *ctx, const struct packet *p)
 {
 	struct tcphdr *from, reset = {};
-	struct ethhdr *eth;
+	struct ether *eth;
 	int longer;
 
 	if (!p || p->tcp & TCP_RST)
@@ -106,7 +106,7 @@ __attribute__((noinline)) int lb_reset(struct xdp_md *ctx, const struct packet *
 	eth = at(ctx, 0, sizeof(*eth));
 	if (!eth)
 		return LB_truncated;
-	swap_macs(eth);
+	swap_macs(&eth->dest, &eth->source);
 	return LB_rejected;
 }
 

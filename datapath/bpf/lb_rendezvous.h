@@ -22,7 +22,7 @@ static __always_inline __u64 larger(__u64 one, __u64 other)
 
 /* The backend id of the member to whom the slot of this hash is dearest. `block`, `members`: of a frontend with
  * LB_FRONTEND_RENDEZVOUS. 0 for none. */
-__attribute__((noinline)) __u32 lb_dearest(__u32 block, __u32 members, __u32 hash)
+static __always_inline __u32 dearest(__u32 block, __u32 members, __u32 hash)
 {
 	__u32 first = 0, number = block / LB_PAGE_WORDS, slot = hash >> (32 - LB_RENDEZVOUS_BITS);
 	const struct lb_row_page *page = bpf_map_lookup_elem(&lb_rows, &number);
@@ -31,16 +31,16 @@ __attribute__((noinline)) __u32 lb_dearest(__u32 block, __u32 members, __u32 has
 
 	if (!page || !ranks)
 		return 0;
-	for (__u32 i = 0; i < LB_RENDEZVOUS_MEMBERS; i++) {
-		__u32 preference, place;
+	if (members > LB_RENDEZVOUS_MEMBERS)
+		members = LB_RENDEZVOUS_MEMBERS;
+	for (__u32 i = 0; i < members; i++) {
+		__u32 preference = page->words[(block + members + i) % LB_PAGE_WORDS];
+		__u32 place = preference + slot * (preference >> LB_RENDEZVOUS_BITS);
 
-		if (i >= members)
-			break;
-		preference = page->words[(block + members + i) % LB_PAGE_WORDS];
-		place = preference + slot * (preference >> LB_RENDEZVOUS_BITS);
-		best = larger(best, (__u64)ranks->ranks[place % (1 << LB_RENDEZVOUS_BITS)] << 8 | preference >> 24);
+		/* Of two that are as dear, the highest bits of the preference decide. */
+		best = larger(best, (__u64)ranks->ranks[place % (1 << LB_RENDEZVOUS_BITS)] << 32 | preference);
 	}
-	return page->words[(block + best % LB_RENDEZVOUS_MEMBERS) % LB_PAGE_WORDS];
+	return page->words[(block + (best >> 24) % LB_RENDEZVOUS_MEMBERS) % LB_PAGE_WORDS];
 }
 
 #endif

@@ -43,7 +43,7 @@ static __always_inline bool may_be_geneve(__u8 protocol, const void *udp, const 
  */
 static __always_inline bool passes_by(struct xdp_md *ctx)
 {
-	const struct ethhdr *eth = packet_data(ctx);
+	const struct ether *eth = packet_data(ctx);
 	const void *end = packet_data_end(ctx);
 	const struct lb_sieve *sieve;
 	__u32 first = 0;
@@ -53,7 +53,7 @@ static __always_inline bool passes_by(struct xdp_md *ctx)
 	sieve = bpf_map_lookup_elem(&lb_sieve, &first);
 	if (!sieve || !sieve->filled || sieve->guards)
 		return false;
-	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+	if (eth->kind == bpf_htons(ETH_P_IP)) {
 		const struct iphdr *ip = (const void *)(eth + 1);
 
 		if ((const void *)(ip + 1) > end || ip->protocol == IPPROTO_IPIP)
@@ -65,7 +65,7 @@ static __always_inline bool passes_by(struct xdp_md *ctx)
 		       !(ip->ihl != 5 || ip->frag_off & bpf_htons(IP_OFFSET) ||
 			 answers_snat(sieve, ip->protocol, (const void *)(ip + 1), end));
 	}
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+	if (eth->kind == bpf_htons(ETH_P_IPV6)) {
 		const struct ipv6hdr *ip = (const void *)(eth + 1);
 		const __be32 *dest;
 

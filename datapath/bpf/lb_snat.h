@@ -291,26 +291,24 @@ __attribute__((noinline)) int lb_snat_rewrite_error(struct xdp_md *ctx, const st
 }
 
 /* The frame to the next hop: as it came if it leaves by the device that it came in by, else without tags. 0 or a reason. */
-__attribute__((noinline)) int lb_snat_frame(struct xdp_md *ctx, const struct packet *p, const struct hop *hop)
+__attribute__((noinline)) int lb_snat_frame(struct xdp_md *ctx, const struct packet *p, const struct lb_hop *hop)
 {
-	struct link_header link = {};
+	struct tags tags = {};
 	__u32 l3;
 
-	if (!p || !hop || !take_link_header(ctx, p, &link))
+	if (!p || !hop || !take_tags(ctx, p, &tags))
 		return LB_truncated;
-	l3 = hop->ifindex == p->device ? p->l3 : sizeof(struct ethhdr);
+	l3 = hop->ifindex == p->device ? p->l3 : sizeof(struct ether);
 	if (l3 != p->l3 && bpf_xdp_adjust_head(ctx, (int)p->l3 - (int)l3))
 		return LB_no_headroom;
-	__builtin_memcpy(link.eth.h_dest, hop->dmac, ETH_ALEN);
-	__builtin_memcpy(link.eth.h_source, hop->smac, ETH_ALEN);
-	return put_link_header(ctx, p, &link, l3) ? 0 : LB_truncated;
+	return put_link(ctx, p, &hop->dmac, &hop->smac, &tags, l3) ? 0 : LB_truncated;
 }
 
 /* --- to the backend ------------------------------------------------------------------------------------------------ */
 
 /* What both directions have to ask before a packet is changed. 0, or how it ends. */
 static __always_inline int snat_way(struct xdp_md *ctx, const struct packet *p, __u32 id, struct lb_probe *answer,
-				    struct hop *hop, struct target *to)
+				    struct lb_hop *hop, struct target *to)
 {
 	struct lb_backend *backend = bpf_map_lookup_elem(&lb_backends, &id);
 	int why;
@@ -325,7 +323,7 @@ static __always_inline int snat_way(struct xdp_md *ctx, const struct packet *p, 
 	return 0;
 }
 
-static __always_inline int snat_leave(struct xdp_md *ctx, const struct packet *p, const struct hop *hop, struct lb_probe *answer)
+static __always_inline int snat_leave(struct xdp_md *ctx, const struct packet *p, const struct lb_hop *hop, struct lb_probe *answer)
 {
 	int why = lb_snat_frame(ctx, p, hop);
 
@@ -389,7 +387,7 @@ __attribute__((noinline)) int lb_snat_error(struct xdp_md *ctx, const struct pac
 
 /* The way to the client. LB_snat_reply_...: how the packet leaves. */
 __attribute__((noinline)) int lb_snat_back(struct xdp_md *ctx, const struct packet *p, const struct lb_snat_port *port,
-					   struct hop *hop)
+					   struct lb_hop *hop)
 {
 	struct bpf_fib_lookup fib = {};
 
@@ -409,10 +407,7 @@ __attribute__((noinline)) int lb_snat_back(struct xdp_md *ctx, const struct pack
 	}
 	if (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
 		return LB_snat_reply_stack;
-	hop->ifindex = fib.ifindex;
-	hop->mtu = fib.mtu_result;
-	__builtin_memcpy(hop->dmac, fib.dmac, ETH_ALEN);
-	__builtin_memcpy(hop->smac, fib.smac, ETH_ALEN);
+	hop_of(hop, &fib);
 	if (fib.ifindex == p->device)
 		return LB_snat_reply_tx;
 	return fib.ifindex == port->device ? LB_snat_reply_redirect : LB_snat_reply_stack;

@@ -37,7 +37,7 @@ struct snat_work {
 	struct lb_snat_port port;
 	struct target from;
 	struct target to;
-	struct hop hop;
+	struct lb_hop hop;
 };
 LB_MAP(lb_snat_work, PERCPU_ARRAY, 0, 1, __u32, struct snat_work);
 

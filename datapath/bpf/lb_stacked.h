@@ -37,28 +37,27 @@ static __always_inline __u32 device_of(struct xdp_md *ctx, const struct packet *
  * For a frame that another device is to send: a VLAN device takes none from XDP, so the one below gets it, with the tags.
  * Returns the length of the link-layer header; `ifindex` becomes that of the device to redirect to.
  */
-static __always_inline __u32 put_tags(struct link_header *link, __u8 family, __u32 *ifindex)
+static __always_inline __u32 put_tags(struct tags *tags, __u8 family, __u32 *ifindex)
 {
-	__be16 network = family == AF_INET ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 	const struct lb_vlan_way *way;
 	__u32 key = *ifindex; /* on the stack, as find_vip() says */
 
 	if (!any_stacked())
-		return sizeof(struct ethhdr);
+		return sizeof(struct ether);
 	way = bpf_map_lookup_elem(&lb_vlan_ways, &key);
 	if (!way)
-		return sizeof(struct ethhdr);
+		return sizeof(struct ether);
 	*ifindex = way->ifindex;
-	link->eth.h_proto = way->kind_be[0];
-	link->tags[0].tci = way->tci_be[0];
-	link->tags[1].tci = way->tci_be[1];
-	link->tags[1].kind = network;
+	tags->kind = way->kind_be[0];
+	tags->vlan[0].tci = way->tci_be[0];
+	tags->vlan[1].tci = way->tci_be[1];
+	tags->vlan[1].kind = ethertype(family);
 	if (!way->kind_be[1]) {
-		link->tags[0].kind = network;
-		return sizeof(struct ethhdr) + sizeof(struct vlan);
+		tags->vlan[0].kind = ethertype(family);
+		return sizeof(struct ether) + sizeof(struct vlan);
 	}
-	link->tags[0].kind = way->kind_be[1];
-	return sizeof(struct ethhdr) + 2 * sizeof(struct vlan);
+	tags->vlan[0].kind = way->kind_be[1];
+	return sizeof(struct ether) + 2 * sizeof(struct vlan);
 }
 
 #endif

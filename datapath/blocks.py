@@ -7,11 +7,10 @@ Lengths and offsets are in words of 4 bytes.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from announcer.model.lb import Backend
-from datapath import abi, maglev, native, rendezvous
+from datapath import abi, maglev, native, rendezvous, rows
 from datapath.maps import Maps
 from datapath.rows import Row
 
@@ -75,24 +74,31 @@ class Entry(NamedTuple):
         return 4 * (self.block + self.members)
 
 
-def entry_of(row: Row, serving: int, members: int, flags: abi.FrontendFlag, since: int, sources: int = 0) -> Entry:
-    """The entry of a block that is yet to be placed."""
-    flags &= ~abi.FrontendFlag.RENDEZVOUS
+def entry_of(
+    row: Row | None, serving: int, members: int, flags: abi.FrontendFlag, since: int, sources: int = 0
+) -> Entry:
+    """The entry of a block that is yet to be placed. ``row`` None: that of the members that serve, and of no others."""
+    number = int(flags) & ~_RENDEZVOUS
     if not members:
-        return Entry(flags=flags, sources=sources)
-    if not row.in_transition and serving == members and row.bits == abi.RENDEZVOUS_BITS:
-        flags |= abi.FrontendFlag.RENDEZVOUS
-    return Entry(0, serving, members, row.bits, row.previous_bits, flags, since, sources)
+        return Entry(flags=_FLAGS[number], sources=sources)
+    bits, previous_bits = (row.bits, row.previous_bits) if row else (maglev.row_bits(serving), 0)
+    if not previous_bits and serving == members and bits == abi.RENDEZVOUS_BITS:
+        number |= _RENDEZVOUS
+    return Entry(0, serving, members, bits, previous_bits, _FLAGS[number], since, sources)
 
 
-def write(maps: Maps, entry: Entry, members: Sequence[Backend], numbers: array[int], row: Row) -> None:
-    """Fill the block of these members with these ids. No frontend may point at it yet."""
+def write(maps: Maps, entry: Entry, members: tuple[Backend, ...], numbers: array[int], row: Row | None) -> None:
+    """Fill the block of these members with these ids. No frontend may point at it yet.
+
+    ``row`` None: as for :func:`entry_of`. Where preferences are written it is never made.
+    """
     words = array("I", numbers)
     if entry.prefers:
         words += maglev.preferences(members)
     maps.rows.words[entry.block : entry.block + len(words)] = memoryview(words)
     if entry.prefers:
         return
+    row = row or rows.steady(members[: entry.serving])
     at = entry.row_at
     for part in (row.slots, row.previous):
         view = maps.rows.bytes[at : at + len(part) * entry.width]

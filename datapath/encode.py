@@ -29,16 +29,18 @@ _PROTOCOLS = {protocol.number: protocol for protocol in Protocol}
 
 def refusal(frontend: Frontend) -> str:
     """Why this release cannot serve the frontend, empty if it can."""
-    key, members = frontend.key, (*frontend.backends, *frontend.terminating)
-    if any(backend.address.version != key.vip.version for backend in members):
+    members = (*frontend.backends, *frontend.terminating)
+    addresses = [backend.address for backend in members]
+    if not {type(frontend.key.vip)}.issuperset(map(type, addresses)):
         return "a backend has an address of the other family"
     if len(members) > maglev.MAX_BACKENDS:
         return f"{len(members)} backends are more than a frontend can have ({maglev.MAX_BACKENDS})"
-    addresses = [backend.address for backend in members]
-    if len(set(addresses)) != len(addresses):
+    if len(set(map(int, addresses))) != len(addresses):
         # The encapsulated packet carries the backend's address but not its port.
         return "two backends have the same address, which encapsulated packets could not tell apart"
-    return next(filter(None, (_node_problem(backend, frontend) for backend in members)), "")
+    with_nodes = frontend.mode is Mode.GENEVE
+    doubtful = (backend for backend in members if with_nodes or backend.node is not None)
+    return next(filter(None, (_node_problem(backend, frontend) for backend in doubtful)), "")
 
 
 def _node_problem(backend: Backend, frontend: Frontend) -> str:
@@ -54,9 +56,14 @@ def _node_problem(backend: Backend, frontend: Frontend) -> str:
 
 def frontend_flags(frontend: Frontend) -> abi.FrontendFlag:
     """``flags`` of ``struct lb_frontend``."""
-    affinity = abi.FrontendFlag.AFFINITY if frontend.affinity else abi.FrontendFlag(0)
-    reject = abi.FrontendFlag.REJECT if frontend.reject else abi.FrontendFlag(0)
-    return affinity | _MODE_FLAGS[frontend.mode] | reject
+    return _flags(affinity=frontend.affinity, reject=frontend.reject, mode=frontend.mode)
+
+
+@functools.cache
+def _flags(*, affinity: bool, reject: bool, mode: Mode) -> abi.FrontendFlag:
+    none = abi.FrontendFlag(0)
+    chosen = abi.FrontendFlag.AFFINITY if affinity else none
+    return chosen | _MODE_FLAGS[mode] | (abi.FrontendFlag.REJECT if reject else none)
 
 
 def mode_of(flags: abi.FrontendFlag) -> Mode:
@@ -79,6 +86,7 @@ def port_bytes(port: int) -> bytes:
     return port.to_bytes(2, "big")
 
 
+@functools.lru_cache(maxsize=16)  # asked for several times while a frontend is programmed
 def frontend_key(key: FrontendKey) -> bytes:
     """``struct lb_frontend_key``."""
     return abi.FRONTEND_KEY.pack(address_bytes(key.vip), port_bytes(key.port), key.protocol.number)
@@ -90,21 +98,20 @@ def decode_frontend_key(data: bytes) -> FrontendKey:
     return FrontendKey(decode_address(vip), _PROTOCOLS[protocol], int.from_bytes(port, "big"))
 
 
-def backend_entry(backend: Backend, source: IPAddress | None, generation: int) -> bytes:
+def backend_entry(backend: Backend, source: IPAddress | None) -> bytes:
     """The part of ``struct lb_backend`` that is ours; ``source``: outer source address towards a remote one.
 
-    The address of its node is not in it: see :func:`node_entry`.
+    The generation is 0: what it is only the map knows. The address of its node is not in it: see :func:`node_entry`.
     """
     return abi.BACKEND.pack(
         address_bytes(backend.address),
         source_bytes(source),
-        generation,
+        0,
         port_bytes(backend.port),
         _LOCAL if backend.local else _REMOTE if backend.node is None else _GENEVE,
     )
 
 
-@functools.lru_cache(maxsize=16)
 def source_bytes(source: IPAddress | None) -> bytes:
     """The outer source address in it; None: there is no route."""
     return address_bytes(source) if source else abi.NO_ADDRESS

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import socket
+import struct
 from array import array
 from collections.abc import Sequence
 
@@ -41,40 +43,54 @@ def owners(backends: Sequence[Backend]) -> array[int]:
 
     ``backends`` differ in (address, port); ``local`` plays no part, it is another on every node.
     """
-    if not backends:
-        return array("H")
-    names, order = _turns(backends)
-    return native.renamed(_table(names, row_bits(len(names))), array("H", order))
+    return _owners(tuple(backends))[:] if backends else array("H")
 
 
 def preferences(backends: Sequence[Backend]) -> array[int]:
     """What makes a row of ``rendezvous``, where :func:`owners` makes one: a word for each backend, in their order."""
+    return _words(tuple(backends))[:]
+
+
+# A frontend is programmed, read back and proved one after the other.
+@functools.lru_cache(maxsize=64)
+def _owners(backends: tuple[Backend, ...]) -> array[int]:
     names, order = _turns(backends)
-    words = array("I", bytes(4 * len(names)))
-    for turn, (name, position) in enumerate(zip(names, order, strict=True)):
-        words[position] = rendezvous.word(_preference(name, 1 << abi.RENDEZVOUS_BITS), turn, position)
-    return words
-
-
-def _turns(backends: Sequence[Backend]) -> tuple[tuple[str, ...], list[int]]:
-    """Their names in the order in which they take turns, and the position of each."""
-    names = [f"{backend.address!s}:{backend.port}" for backend in backends]
-    order = sorted(range(len(names)), key=names.__getitem__)
-    return tuple(names[i] for i in order), order
+    return native.renamed(_table(names, row_bits(len(names))), array("H", order))
 
 
 @functools.lru_cache(maxsize=64)
-def _table(names: tuple[str, ...], bits: int) -> array[int]:
-    length = 1 << bits
-    steps = [_preference(name, length) for name in names]
+def _words(backends: tuple[Backend, ...]) -> array[int]:
+    names, order = _turns(backends)
+    words = array("I", bytes(4 * len(names)))
+    made = _preferences(names, 1 << abi.RENDEZVOUS_BITS)
+    for turn, (preference, position) in enumerate(zip(made, order, strict=True)):
+        words[position] = rendezvous.word(preference, turn, position)
+    return words
+
+
+def _turns(backends: Sequence[Backend]) -> tuple[list[str], list[int]]:
+    """Their names in the order in which they take turns, and the position of each."""
+    names = [_name(backend) for backend in backends]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return [names[i] for i in order], order
+
+
+def _name(backend: Backend) -> str:
+    """Address and port, the address as ``str`` has it, which for IPv4 the C library has much sooner."""
+    address = backend.address
+    text = socket.inet_ntoa(address.packed) if address.version == 4 else str(address)
+    return f"{text}:{backend.port}"
+
+
+def _table(names: Sequence[str], bits: int) -> array[int]:
+    steps = _preferences(names, 1 << bits)
     if len(names) <= _FEW:
         return rendezvous.table(steps, bits)
     return native.maglev(steps, bits)
 
 
-@functools.lru_cache(maxsize=4096)  # for the ways to ask for the same backend one after the other; it is quickly made
-def _preference(name: str, length: int) -> tuple[int, int]:
-    """Offset and skip of the paper, from one digest so that they are independent of each other."""
-    digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
-    offset, skip = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
-    return offset % length, skip % length | 1
+def _preferences(names: Sequence[str], length: int) -> list[tuple[int, int]]:
+    """Offset and skip of the paper for each, from one digest so that they are independent of each other."""
+    digests = [hashlib.blake2b(name.encode(), digest_size=16).digest() for name in names]
+    numbers = struct.unpack(f">{2 * len(names)}Q", b"".join(digests))
+    return [(offset % length, skip % length | 1) for offset, skip in zip(numbers[::2], numbers[1::2], strict=True)]

@@ -80,8 +80,10 @@ class SummedMap(HashMap):
         return self._entries(keys, values)
 
     def put(self, key: bytes, value: bytes) -> None:
-        """As of any map."""
+        """As of any map; what is so already is not written."""
         before = self.get(key)
+        if before == value:
+            return
         super().put(key, value)
         self._add(key, before, -1)
         self._add(key, value, 1)

@@ -31,6 +31,7 @@ void lr_rename(const uint16_t *from, uint32_t count, const uint16_t *names, uint
 void lr_settle(const struct lr_row *old, const uint8_t *busy, int wait, uint16_t *slots);
 void lr_narrow(const uint16_t *from, uint32_t count, uint8_t *to);
 void lr_widen(const uint8_t *from, uint32_t count, uint16_t *to);
+void lr_put_backends(void *backends, const uint32_t *numbers, uint32_t count, const uint8_t *entries);
 int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count);
 uint64_t lr_sum(const uint32_t *keys, uint32_t key_size, const uint32_t *values, uint32_t value_size, uint32_t count);
 struct lr_digested { const uint32_t *rows; const void *backends, *nodes; uint32_t backend_count; };
@@ -56,6 +57,10 @@ def _words(values: array[int]) -> Any:
 
 def _halves(values: array[int]) -> Any:
     return _ffi.from_buffer("uint16_t[]", values)
+
+
+def _bytes(values: Any) -> Any:
+    return _ffi.from_buffer("uint8_t[]", values)
 
 
 def _slots(bits: int) -> array[int]:
@@ -103,7 +108,7 @@ def settled(old: tuple[int, array[int], int, array[int]], busy: bytearray, *, wa
     """
     slots = _slots(old[0])
     with _row(old) as row:
-        _lib().lr_settle(row, _ffi.from_buffer("uint8_t[]", busy), wait, _halves(slots))
+        _lib().lr_settle(row, _bytes(busy), wait, _halves(slots))
     return slots
 
 
@@ -127,14 +132,23 @@ def _row(row: tuple[int, array[int], int, array[int]]) -> Iterator[Any]:
 
 def narrow(slots: array[int], to: memoryview) -> None:
     """Write slots of 8 bits."""
-    _lib().lr_narrow(_halves(slots), len(slots), _ffi.from_buffer("uint8_t[]", to))
+    _lib().lr_narrow(_halves(slots), len(slots), _bytes(to))
 
 
 def widen(data: memoryview) -> array[int]:
     """Read slots of 8 bits."""
     slots = array("H", bytes(2 * len(data)))
-    _lib().lr_widen(_ffi.from_buffer("uint8_t[]", data), len(data), _halves(slots))
+    _lib().lr_widen(_bytes(data), len(data), _halves(slots))
     return slots
+
+
+def put_backends(backends: memoryview, numbers: array[int], entries: bytes) -> None:
+    """Let the entries of these ids in ``lb_backends`` be right: all of them that is ours, but for their generation.
+
+    ``entries``: one :func:`encode.backend_entry` behind the other. The next hop that the program keeps of an entry is
+    forgotten if that says something new.
+    """
+    _lib().lr_put_backends(_ffi.from_buffer(backends), _words(numbers), len(numbers), _bytes(entries))
 
 
 def same_owners(slots: array[int], owners: array[int]) -> bool:

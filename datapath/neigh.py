@@ -94,10 +94,15 @@ class Nexthops:
             self._ways.clear()
             self._parts, self._asked = None, 0
             self._generation = generation
-        found: dict[Backend, Route | None] = {}
-        for backend in backends:
-            found[backend] = self._route_to(backend.sent_to)
-        return found
+        asked = list(backends)
+        parts = self._known_parts()
+        if parts and asked:
+            # Endpoints of one Service mostly lie in one part; to ask for it once is quicker than for each of them.
+            part = parts.of_all([backend.sent_to for backend in asked])
+            way = self._way_in(part, asked[0].sent_to) if part else None
+            if way is not None:
+                return dict.fromkeys(asked, way.route)
+        return {backend: self._route_to(backend.sent_to) for backend in asked}
 
     def _route_to(self, address: IPAddress) -> Route | None:
         way = self._shared_way(address)
@@ -111,11 +116,17 @@ class Nexthops:
 
     def _shared_way(self, address: IPAddress) -> _Way | None:
         """What the kernel said of another address that its tables cannot tell from this one; None: ask it."""
-        if self._asked < _MANY:
-            return None
-        if self._parts is None:
+        parts = self._known_parts()
+        return self._way_in(parts.of(address), address) if parts else None
+
+    def _known_parts(self) -> Parts | None:
+        """None: so few are asked about that nobody has looked what they are."""
+        if self._parts is None and self._asked >= _MANY:
             self._parts = self._rtnl.parts()
-        part = self._parts.of(address)
+        return self._parts
+
+    def _way_in(self, part: tuple[int, int], address: IPAddress) -> _Way | None:
+        """``address``: one that lies in it."""
         if part not in self._ways:
             route, hops = self._rtnl.route(address), self._rtnl.hops(address)
             # A route over several hops takes one by the address, and on a link the address is the next hop itself.
@@ -165,17 +176,17 @@ class Nexthops:
 
         Raises ``TargetError``.
         """
-        before: set[Hop] = set()
-        hops_by: dict[int, frozenset[Hop]] = {id(None): _NO_HOPS}
+        alike: dict[int, list[Backend]] = {}  # who has the same object has the same way
         for backend, route in routes.items():
-            hops = hops_by.get(id(route))  # who has the same object has the same way
-            if hops is None:
-                hops = hops_by[id(route)] = self._hops_of(backend)
-                for hop in hops:
-                    if not self._is_kept(hop):
-                        self._add(hop)
-            before |= self._note(backend, hops)
-        self._remove(before - self._users.keys())
+            alike.setdefault(id(route), []).append(backend)
+        idle: set[Hop] = set()
+        for backends in alike.values():
+            hops = _NO_HOPS if routes[backends[0]] is None else self._hops_of(backends[0])
+            idle |= self._note(backends, hops)
+            for hop in hops:
+                if not self._is_kept(hop):
+                    self._add(hop)
+        self._remove(idle - self._users.keys())
 
     def nudge(self, backend: Backend) -> None:
         """Let the kernel try again to resolve the next hops, whatever their entries say. Raises ``TargetError``."""
@@ -199,35 +210,36 @@ class Nexthops:
 
     def release(self, backends: Iterable[Backend]) -> None:
         """No longer used: remove the entries of next hops that no other backend has. Raises ``TargetError``."""
-        left: set[Hop] = set()
-        for backend in backends:
-            left |= self._note(backend, _NO_HOPS)
+        gone = set(backends)
+        idle = self._note(gone, _NO_HOPS)
+        for backend in gone:
             self._routes.pop(backend.sent_to, None)
             self._hops_to.pop(backend.sent_to, None)
-        self._remove(left - self._users.keys())
+        self._remove(idle)
 
     def keep_only(self, backends: Collection[Backend]) -> None:
         """Remove all entries of ours that none of these remote backends needs. Raises ``TargetError``."""
-        for backend in self._hops.keys() - set(backends):
-            self._note(backend, _NO_HOPS)
+        self._note(self._hops.keys() - set(backends), _NO_HOPS)
         self._remove((self._table.ours | self._table.unmanaged) - self._users.keys())
 
-    def _note(self, backend: Backend, hops: frozenset[Hop]) -> frozenset[Hop]:
-        """These are its next hops from now on, none: it is not used. Returns those that it had before."""
-        before = self._hops.get(backend, _NO_HOPS)
-        if before == hops:
-            return before
-        for hop in hops:
-            self._users[hop] += 1
-        for hop in before:
-            self._users[hop] -= 1
-            if not self._users[hop]:
-                del self._users[hop]
+    def _note(self, backends: Collection[Backend], hops: frozenset[Hop]) -> set[Hop]:
+        """These are the next hops of all of them from now on, none: they are not used. Returns those without users."""
+        before = Counter(map(self._hops.get, backends))
         if hops:
-            self._hops[backend] = hops
+            self._hops.update(dict.fromkeys(backends, hops))
         else:
-            del self._hops[backend]
-        return before
+            for backend in backends:
+                self._hops.pop(backend, None)
+        for hop in hops:
+            self._users[hop] += len(backends)
+        idle = set()
+        for earlier, count in before.items():
+            for hop in earlier or _NO_HOPS:
+                self._users[hop] -= count
+                if not self._users[hop]:
+                    del self._users[hop]
+                    idle.add(hop)
+        return idle
 
     def _remove(self, hops: Iterable[Hop]) -> None:
         for hop in list(hops):

@@ -8,7 +8,7 @@ backends need not be asked about one by one.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from announcer.model.net import IPAddress
 
@@ -29,3 +29,12 @@ class Parts:
     def of(self, address: IPAddress) -> tuple[int, int]:
         """Names the part of an address: its version, and which of them it is."""
         return address.version, bisect.bisect(self._cuts[address.version], int(address))
+
+    def of_all(self, addresses: Sequence[IPAddress]) -> tuple[int, int] | None:
+        """The part in which all of these lie, at least one; None: in several."""
+        version = addresses[0].version
+        if len(set(map(type, addresses))) > 1:
+            return None
+        numbers = list(map(int, addresses))
+        first, last = (bisect.bisect(self._cuts[version], number) for number in (min(numbers), max(numbers)))
+        return (version, first) if first == last else None

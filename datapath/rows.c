@@ -190,6 +190,28 @@ void lr_widen(const uint8_t *from, uint32_t count, uint16_t *to)
 	}
 }
 
+/*
+ * Let the entries of these ids be right in all that is user space's, but for their generation. `entries`: those parts of them,
+ * one behind the other.
+ */
+void lr_put_backends(struct lb_backend *backends, const uint32_t *numbers, uint32_t count, const uint8_t *entries)
+{
+	const size_t ours = offsetof(struct lb_backend, stamp);
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct lb_backend *now = &backends[numbers[i]], wanted;
+
+		memcpy(&wanted, entries + i * ours, ours);
+		wanted.generation = now->generation;
+		if (!memcmp(now, &wanted, ours))
+			continue;
+		memcpy(now, &wanted, ours);
+		/* Only now: a packet may have the program look for the next hop again at any moment. */
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		memset((uint8_t *)now + ours, 0, sizeof(*now) - ours); /* the next hop was that of another way */
+	}
+}
+
 /* Do all slots have these owners, whatever their flags? */
 int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count)
 {

@@ -57,8 +57,8 @@ _ffi = cffi.FFI()
 _ffi.cdef(_DECLARATIONS)
 #: Memory as it comes: room for all that a map may hold is megabytes, of which the kernel fills few.
 _untouched = _ffi.new_allocator(should_clear_after_alloc=False)
-#: What becomes of a frame that is sent through a program: more than any can be.
-_frame, _frame_size = _ffi.new("char[]", 1 << 17), _ffi.new("uint32_t *")
+#: For what the kernel has to say: a frame that was sent through a program, or a value of most maps.
+_room, _size = _ffi.new("char[]", 1 << 17), _ffi.new("uint32_t *")
 
 
 class MapInfo(NamedTuple):
@@ -236,12 +236,12 @@ def update(fd: int, key: bytes, value: bytes, name: str) -> None:
 
 def lookup(fd: int, key: bytes, size: int, name: str) -> bytes | None:
     """BPF_MAP_LOOKUP_ELEM: ``size`` bytes (of all CPUs for a per-CPU map), None if there is no such entry."""
-    value = _ffi.new("char[]", size)
+    value = _room if size <= len(_room) else _ffi.new("char[]", size)
     result: int = _lib().lk_lookup(fd, key, value)
     if result == -2:  # ENOENT
         return None
     _checked(result, f"bpf_map_lookup_elem {name}")
-    return bytes(_ffi.buffer(value))
+    return bytes(_ffi.buffer(value, size))
 
 
 def delete(fd: int, key: bytes, name: str) -> None:
@@ -262,11 +262,11 @@ def dump(fd: int, info: MapInfo, name: str) -> tuple[bytes, bytes]:
 def run_xdp(prog: int, ifindex: int, packet: bytes, meta: bytes) -> tuple[int, bytes, bytes]:
     """BPF_PROG_TEST_RUN of one frame as if it came in by ``ifindex``. Returns verdict, metadata, frame after it."""
     data = meta + packet
-    _frame_size[0] = len(_frame)
-    verdict = _lib().lk_run_xdp(prog, ifindex, data, len(data), len(meta), _frame, _frame_size)
+    _size[0] = len(_room)
+    verdict = _lib().lk_run_xdp(prog, ifindex, data, len(data), len(meta), _room, _size)
     if verdict < 0:
         _checked(verdict, f"BPF_PROG_TEST_RUN ifindex {ifindex}")
-    after = bytes(_ffi.buffer(_frame, _frame_size[0]))
+    after = bytes(_ffi.buffer(_room, _size[0]))
     return verdict, after[: len(meta)], after[len(meta) :]
 
 

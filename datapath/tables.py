@@ -20,7 +20,7 @@ from announcer.model.changes import Derived, changed
 from announcer.model.errors import TargetError
 from announcer.model.lb import Backend, Frontend, FrontendKey, MapUsage
 from announcer.model.net import IPAddress
-from datapath import abi, blocks, encode, readback, rows
+from datapath import abi, blocks, encode, native, readback, rows
 from datapath.blocks import Entry
 from datapath.decaps import Decaps
 from datapath.extents import Extents
@@ -31,7 +31,7 @@ from datapath.rows import Row
 from datapath.sieve import Sieve
 from datapath.sources import SourceSets
 
-_NO_HOP = bytes(abi.BACKEND_BYTES - abi.BACKEND.size)
+_Members = tuple[Backend, ...]
 #: Outer source address towards each remote backend, None where there is no route.
 Sources = Mapping[Backend, IPAddress | None]
 
@@ -231,15 +231,14 @@ class Tables:
             taken: list[int] = []
             undo.callback(self._give_back, taken, now)
             numbers = self._numbers_for(members, now, taken)
-            for backend, number in zip(members, numbers, strict=True):
-                self._write_backend(backend, number, sources.get(backend))
+            self._write_backends(members, numbers, sources)
             serves = self._serves(key, serving=bool(frontend.backends))
             if old is not None and not old.problem and old.numbers == numbers and old.frontend(key) == frontend:
                 undo.pop_all()
                 self._put_vip(key.vip, serves)
                 return
             row = self._next_row(old, frontend)
-            since = coarse(now) if row.in_transition else 0
+            since = coarse(now) if row and row.in_transition else 0
             flags = encode.frontend_flags(frontend)
             clients = self.sources.take(frontend.source_ranges, undo)
             new = blocks.entry_of(row, len(frontend.backends), len(members), flags, since, clients)
@@ -300,35 +299,30 @@ class Tables:
         new = iter(taken)
         return array("I", [next(new) if number is None else number for number in found])
 
-    def _write_backend(self, backend: Backend, number: int, source: IPAddress | None) -> None:
-        """Let its entry be right."""
-        if backend.node is not None:
-            # Before the entry that says so; what it said of an earlier backend nobody looks at any more.
-            at = number * abi.ADDRESS_BYTES
-            self.maps.nodes.bytes[at : at + abi.ADDRESS_BYTES] = encode.node_entry(backend)
-        at = number * abi.BACKEND_BYTES
-        memory = self.maps.backends.bytes
-        (generation,) = abi.GENERATION.unpack_from(memory, at + abi.GENERATION_AT)
-        entry = encode.backend_entry(backend, source, generation)
-        if memory[at : at + len(entry)].tobytes() != entry:
-            memory[at : at + len(entry)] = entry
-            # The next hop that the program keeps was that of another way.
-            memory[at + len(entry) : at + abi.BACKEND_BYTES] = _NO_HOP
+    def _write_backends(self, members: Sequence[Backend], numbers: array[int], sources: Sources) -> None:
+        """Let their entries be right."""
+        for backend, number in zip(members, numbers, strict=True):
+            if backend.node is not None:
+                # Before the entry that says so; what it said of an earlier backend nobody looks at any more.
+                at = number * abi.ADDRESS_BYTES
+                self.maps.nodes.bytes[at : at + abi.ADDRESS_BYTES] = encode.node_entry(backend)
+        entries = [encode.backend_entry(backend, sources.get(backend)) for backend in members]
+        native.put_backends(self.maps.backends.bytes, numbers, b"".join(entries))
 
     def _give_back(self, numbers: list[int], now: float) -> None:
         for number in numbers:
             self._numbers.give(number, 1, now)
 
-    def _next_row(self, old: Held | None, frontend: Frontend) -> Row:
-        """Nothing is known of the flows of a new or a damaged frontend. With affinity on or off, flows fall into other
-        slots than before."""
+    def _next_row(self, old: Held | None, frontend: Frontend) -> Row | None:
+        """None: the one of its backends alone, since nothing is known of the flows of a new or a damaged frontend. With
+        affinity on or off, flows fall into other slots than before."""
         if old is None or old.problem or not old.members or old.frontend(frontend.key).affinity != frontend.affinity:
-            return rows.steady(frontend.backends)
+            return None
         row = blocks.read_row(self.maps, old.entry)
         return rows.follow(row, old.members, frontend.backends, frontend.terminating)
 
     def _place(
-        self, entry: Entry, members: Sequence[Backend], numbers: array[int], row: Row, now: float, undo: ExitStack
+        self, entry: Entry, members: _Members, numbers: array[int], row: Row | None, now: float, undo: ExitStack
     ) -> Entry:
         """Fill a new block; none without members."""
         if not entry.members:
@@ -350,8 +344,7 @@ class Tables:
     def _put_vip(self, vip: IPAddress, serves: bool) -> None:
         raw, value = encode.address_bytes(vip), readback.vip_value(serves)
         self._sieve.add(raw)
-        if self.maps.vips.get(raw) != value:
-            self.maps.vips.put(raw, value)
+        self.maps.vips.put(raw, value)
         self._vips[raw] = value
 
     def _restore_vip(self, vip: IPAddress, value: bytes | None) -> None:

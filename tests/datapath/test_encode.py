@@ -33,7 +33,7 @@ backends = st.builds(Backend, addresses, ports, st.booleans()) | st.builds(
 
 @given(backends, st.none() | addresses.filter(int), st.integers(0, 0xFFFFFFFF))
 def test_a_backend_comes_back(backend: Backend, source: IPAddress | None, generation: int) -> None:
-    entry = encode.backend_entry(backend, source, generation)
+    entry = encode.backend_entry(backend, source)
     assert encode.decode_backend_entry(entry, encode.node_entry(backend)) == (backend, source)
 
 

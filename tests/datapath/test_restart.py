@@ -119,7 +119,7 @@ def test_killed_at_any_moment_it_leaves_old_or_new(node: Node, seed: int) -> Non
 
 
 #: Writes into hash maps by the steps below.
-WRITES = 13
+WRITES = 12
 R = TypeVar("R")
 
 

@@ -113,11 +113,11 @@ class ModelOfMaglev(Model):
         ladder = ((2, 4), (6, 6), (200, 8), (0x7FFE, 16))
         self._patch = patch.multiple(maglev, LADDER=ladder, _FEW=0)
         self._patch.start()
-        maglev._table.cache_clear()
+        maglev._owners.cache_clear()
 
     def teardown(self) -> None:
         self._patch.stop()
-        maglev._table.cache_clear()
+        maglev._owners.cache_clear()
 
 
 ModelOfMaglev.TestCase.settings = Model.TestCase.settings

@@ -42,13 +42,13 @@ class Lineage(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tables: list[Derived[int, object]] = [Derived(dict.fromkeys(range(100), VALUES[0]))]
+        self.tables: list[Derived[int, object]] = [Derived(dict.fromkeys(range(200), VALUES[0]))]
         self.plain = dict(self.tables[0])
 
     @rule(
-        sets=st.dictionaries(st.integers(0, 110), st.sampled_from(VALUES), max_size=8),
-        more=st.dictionaries(st.integers(0, 110), st.sampled_from(VALUES), max_size=8),
-        gone=st.sets(st.integers(0, 110), max_size=8),
+        sets=st.dictionaries(st.integers(0, 210), st.sampled_from(VALUES), max_size=3),
+        more=st.dictionaries(st.integers(0, 210), st.sampled_from(VALUES), max_size=3),
+        gone=st.sets(st.integers(0, 210), max_size=3),
     )
     def derive(self, sets: dict[int, object], more: dict[int, object], gone: set[int]) -> None:
         made = Derived(self.tables[-1])

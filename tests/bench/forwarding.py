@@ -3,95 +3,38 @@
 The router sends packets to the node and counts what comes back for the backends. Each way of forwarding has a router
 and a node of its own. Everything runs on one CPU: who sends, the node, and who counts; so what sending and counting
 cost is in every figure, and makes all ratios smaller than they are. How much that is, a node shows that does nothing
-but send back what comes (``bounce``): no forwarder can be faster in this laboratory.
+but send back what comes (``bounce``): no forwarder can be faster in this laboratory. Where there is a second CPU,
+packets are forwarded once more, and only what they cost the node is counted (:mod:`tests.bench.own_core`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from announcer.model.net import IPAddress
-from datapath import shim
-from datapath.maps import StatsMap
 from tests.bench import rules
-from tests.bench.packets import IPV4, LIMITS, PORT, Case, program
+from tests.bench.own_core import OwnCore
+from tests.bench.packets import IPV4, LIMITS, PORT, program
 from tests.bench.report import Row, speed
-from tests.bench.testrun import send
-from tests.bench.under_test import Scenes, compiled
-from tests.datapath.netns import Names, entered, run, sweep
-from tests.datapath.node import Node, eventually
+from tests.bench.under_test import compiled
+from tests.bench.way import Way
+from tests.datapath.netns import entered, run, sweep
+from tests.datapath.node import eventually
 
 ROUNDS = 5
-PACKETS = 200_000
 FLOWS = (1, 1 << 16)
-#: What of the packets has to arrive for a figure to mean something.
-_ARRIVED = 0.999
 _BACKENDS = [f"{backend.address}:{backend.port}" for backend in IPV4.remote[:2]]
 
 
-class Way:
-    """A router and a node, and packets from the one through the other."""
-
-    def __init__(self, obj: Path, to: IPAddress) -> None:
-        """``to``: where packets go, the address of the first service or of a backend."""
-        self._names = Names()
-        self.node = Node(self._names)
-        self._to = to
-        self._object = shim.open_object(obj)
-        shim.load(self._object)
-        self._scenes = Scenes(self._object)
-        self._generate = shim.prog_fd(self._object, "generate")
-        self._arrived = StatsMap("arrived", shim.map_fd(self._object, "arrived"))
-        settings = [f"net.ipv4.conf.{name}.send_redirects=0" for name in ("all", "default", "eth0")]
-        run("sysctl", "-qw", *settings, netns=self.node.netns)
-        with entered(self.node.router):
-            self._ifindex = socket.if_nametoindex("e0")
-            self._links = [shim.attach_xdp(shim.prog_fd(self._object, "sink"), self._ifindex, generic=False)]
-        with entered(self.node.netns):
-            self._target = self.node.link().address
-        # Frames of native XDP reach a veth only if it polls (NAPI): with a program of its own, or with GRO.
-        run("ethtool", "-K", "eth0", "gro", "on", netns=self.node.netns)
-
-    def arrived(self) -> int:
-        """Packets for backends that came back so far."""
-        return self._arrived.read()[0]
-
-    def seconds(self, *, flows: int, services: int, packets: int, within: float = 5.0) -> float:
-        """How long until all packets have come back. Raises ``AssertionError`` if some do not ``within`` seconds."""
-        case = Case(name="", family=IPV4, to=self._to, port=PORT, verdict=0)
-        frame = case.frame(self._target)
-        self._scenes.put(frame, flows=flows, services=services)
-        before, began = self.arrived(), time.perf_counter()
-        with entered(self.node.router):
-            send(self._generate, self._ifindex, frame, packets)
-        while (came := self.arrived() - before) < packets * _ARRIVED:
-            assert time.perf_counter() - began < within, f"{came} of {packets} packets came back"
-        return time.perf_counter() - began
-
-    def bounce(self) -> None:
-        """Have the node send back whatever comes, and do nothing else. Called in its network namespace."""
-        program = shim.prog_fd(self._object, "bounce")
-        self._links.append(shim.attach_xdp(program, self.node.link().ifindex, generic=False))
-
-    def close(self) -> None:
-        """Remove all of it."""
-        self.node.close()
-        self._arrived.close()
-        for link in self._links:
-            os.close(link)
-        shim.close_object(self._object)
-        self._names.remove()
-
-
 @contextlib.contextmanager
-def _on_one_cpu() -> Iterator[None]:
+def _on(cpu: int) -> Iterator[None]:
+    """This thread works there."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
+    os.sched_setaffinity(0, {cpu})
     try:
         yield
     finally:
@@ -161,10 +104,15 @@ def _compare(obj: Path, services: int) -> Iterator[Row]:
             with entered(ways[name].node.netns):
                 make(ways[name], services)
             eventually(lambda way=ways[name]: _comes_back(way), f"{name}: packets come back")  # type: ignore[misc]
-        with _on_one_cpu():
-            for flows in FLOWS:
-                if flows >= services:
-                    yield from _rows(ways, flows, services)
+        cpus = sorted(os.sched_getaffinity(0))
+        with _on(cpus[-1]):
+            yield from _table("forward", {name: way.nanoseconds for name, way in ways.items()}, services)
+        if len(cpus) > 1:
+            with _on(cpus[0]):
+                cores = {name: OwnCore(way, node_cpu=cpus[-1], other_cpu=cpus[0]) for name, way in ways.items()}
+                yield from _table(
+                    "forward-own-core", {name: core.nanoseconds for name, core in cores.items()}, services
+                )
     finally:
         for way in ways.values():
             way.close()
@@ -173,20 +121,32 @@ def _compare(obj: Path, services: int) -> Iterator[Row]:
 def _comes_back(way: Way) -> bool:
     """The next hop is known, and whatever else takes a moment after everything was set."""
     try:
-        return way.seconds(flows=1, services=0, packets=64, within=0.2) > 0
+        return way.nanoseconds(flows=1, services=0, packets=64, within=0.2) > 0
     except AssertionError:
         return False
 
 
-def _rows(ways: dict[str, Way], flows: int, services: int) -> Iterator[Row]:
+class Measure(Protocol):
+    """Nanoseconds a packet by one way."""
+
+    def __call__(self, *, flows: int, services: int) -> float: ...
+
+
+def _table(group: str, ways: dict[str, Measure], services: int) -> Iterator[Row]:
+    for flows in FLOWS:
+        if flows >= services:
+            yield from _rows(group, ways, flows, services)
+
+
+def _rows(group: str, ways: dict[str, Measure], flows: int, services: int) -> Iterator[Row]:
     samples: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(-1, ROUNDS):  # the first fills caches and tables, and is not counted
-        for name, way in ways.items():
+        for name, nanoseconds in ways.items():
             spread = services if services > 1 and name not in _TO_BACKEND else 0
-            seconds = way.seconds(flows=flows, services=spread, packets=PACKETS)
+            found = nanoseconds(flows=flows, services=spread)
             if number >= 0:
-                samples[name].append(seconds / PACKETS * 1e9)
+                samples[name].append(found)
     suffix = f"ipv4/{flows}-flow{'s' if flows > 1 else ''}" + (f"/{services}-services" if services > 1 else "")
     ours, bounce = samples.pop("dsr"), samples.pop("bounce")
-    yield speed(f"forward/dsr/{suffix}", ours, samples, TARGETS if flows > 1 else {})
-    yield speed(f"forward/bounce/{suffix}", bounce, samples, {})
+    yield speed(f"{group}/dsr/{suffix}", ours, samples, TARGETS if flows > 1 else {})
+    yield speed(f"{group}/bounce/{suffix}", bounce, samples, {})

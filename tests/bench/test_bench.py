@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,7 +13,7 @@ import pytest
 
 from datapath import shim
 from datapath.settle import INGRESS
-from tests.bench import agent, forwarding, packets, routes, scale, tables
+from tests.bench import agent, forwarding, own_core, packets, routes, scale, tables, way
 from tests.bench.chart import line_chart
 from tests.bench.report import figure, publish, row
 from tests.bench.table import markdown
@@ -77,23 +78,30 @@ def test_packets_are_checked_as_they_are_timed(node: Node, tmp_path: Path, monke
 
 @pytest.mark.root
 def test_packets_are_forwarded_by_every_way_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forwarding, "PACKETS", 1 << 12)
+    """In a laboratory of one CPU, and in one where the node has a CPU to itself."""
+    monkeypatch.setattr(way, "PACKETS", 1 << 12)
+    monkeypatch.setattr(own_core, "TURNS", 1 << 14)
     monkeypatch.setattr(forwarding, "ROUNDS", 2)
     rows = {row.name: row for row in forwarding.bench(tmp_path, services=(3,))}
-    made = rows["forward/dsr/ipv4/65536-flows/3-services"]
-    assert made.ratio.keys() == {"plain", "nftables", "iptables"}
-    assert rows["forward/bounce/ipv4/65536-flows/3-services"].ratio.keys() == made.ratio.keys()
-    assert all(ratio > 0 for ratio in made.ratio.values())
+    for group in ("forward", "forward-own-core"):
+        made = rows[f"{group}/dsr/ipv4/65536-flows/3-services"]
+        assert made.ratio.keys() == {"plain", "nftables", "iptables"}
+        assert rows[f"{group}/bounce/ipv4/65536-flows/3-services"].ratio.keys() == made.ratio.keys()
+        assert all(ratio > 0 for ratio in made.ratio.values())
 
 
 @pytest.mark.root
 def test_packets_that_do_not_come_back_are_no_figure(tmp_path: Path) -> None:
-    way = forwarding.Way(compiled("traffic.bpf.c", tmp_path), packets.IPV4.vip)
+    made = way.Way(compiled("traffic.bpf.c", tmp_path), packets.IPV4.vip)
     try:
         with pytest.raises(AssertionError, match="0 of 64 packets came back"):
-            way.seconds(flows=1, services=0, packets=64, within=0.3)
+            made.nanoseconds(flows=1, services=0, packets=64, within=0.3)
+        cpus = sorted(os.sched_getaffinity(0))
+        core = own_core.OwnCore(made, node_cpu=cpus[-1], other_cpu=cpus[0])
+        with pytest.raises(AssertionError, match=f"{own_core.WINDOW} packets were sent, and none came back"):
+            core.nanoseconds(flows=1, services=0)
     finally:
-        way.close()
+        made.close()
 
 
 @pytest.mark.root

@@ -2,7 +2,8 @@
 /*
  * Both ends of the forwarding that is measured, on one device of the router, and a node that does next to nothing:
  *
- *   generate  run with BPF_F_TEST_XDP_LIVE_FRAMES, sends packets of the scene out of that device.
+ *   generate  run with BPF_F_TEST_XDP_LIVE_FRAMES, sends packets of the scene out of that device, and none while as many as
+ *             the window allows have not come back.
  *   sink      attached to it, counts and drops what comes back for the backends; everything else goes to the stack, which
  *             answers for addresses.
  *   bounce    attached to the node's device, sends back what comes.
@@ -27,6 +28,43 @@ struct {
 	__type(value, __u64);
 } arrived SEC(".maps");
 
+/* No more than `most` packets on their way, 0: as many as come. `sent` since it was set; they come back on `cpu`. */
+struct window {
+	__u64 most;
+	__u64 sent;
+	__u32 cpu;
+	__u32 started; /* `before` is set */
+	__u64 before; /* what had come back already */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct window);
+} window SEC(".maps");
+
+static __always_inline int has_room(void)
+{
+	__u32 zero = 0;
+	struct window *limit = bpf_map_lookup_elem(&window, &zero);
+	volatile __u64 *back;
+
+	if (!limit || !limit->most)
+		return 1;
+	back = bpf_map_lookup_percpu_elem(&arrived, &zero, limit->cpu);
+	if (!back)
+		return 0;
+	if (!limit->started) {
+		limit->started = 1;
+		limit->before = *back;
+	}
+	if (limit->sent - (*back - limit->before) >= limit->most)
+		return 0;
+	limit->sent++;
+	return 1;
+}
+
 /* The kernel does not forward a header whose checksum is wrong. */
 static __always_inline void renew_checksum(struct xdp_md *ctx)
 {
@@ -42,6 +80,8 @@ static __always_inline void renew_checksum(struct xdp_md *ctx)
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
+	if (!has_room())
+		return XDP_DROP;
 	if (next_packet(ctx))
 		return XDP_ABORTED;
 	renew_checksum(ctx);

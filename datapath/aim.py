@@ -6,7 +6,7 @@ none of those.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import chain, islice
 
@@ -43,26 +43,48 @@ def outsider(version: int, ranges: Ranges) -> IPAddress | None:
     return None
 
 
-def flows(key: FrontendKey, ranges: Ranges | None, *, affinity: bool) -> Iterator[Flow]:
-    """Flows of clients that are let in, each of which may fall into another slot. With affinity the client alone
-    decides, and without his port does as well."""
+def any_flow(key: FrontendKey, ranges: Ranges | None) -> Flow | None:
+    """A flow of a client that is let in, None if nobody is."""
+    client = next(insiders(key.vip.version, ranges), None)
+    return None if client is None else Flow(client, _PORTS[0], key.vip, key.port, key.protocol)
+
+
+def steady(
+    key: FrontendKey, ranges: Ranges | None, first_ports: Callable[[int, range], Sequence[int]]
+) -> Iterator[tuple[Flow, int]]:
+    """Flows of one client who is let in, and the position that each leads to, none of them remembered.
+
+    ``first_ports``: by position the first port that leads there, 0 for none: ``blocks.aim``.
+    """
+    client = next(insiders(key.vip.version, ranges), None)
+    if client is None:
+        return
+    base = flow.hash_base(client, key.vip, key.port, key.protocol.number)
+    for position, port in enumerate(first_ports(base, _PORTS)):
+        if port:
+            yield Flow(client, port, key.vip, key.port, key.protocol), position
+
+
+def landings(
+    row: Row, key: FrontendKey, ranges: Ranges | None, *, affinity: bool, serving: int
+) -> Iterator[tuple[int, IPAddress, int]]:
+    """Where flows of clients that are let in end, each of which may fall into another slot: client and port, and before
+    them where the program sends the flow if it does not remember it: a position among the members (of which so many
+    serve), or ``NOBODY``.
+
+    With affinity the client alone decides, and without it his port does as well.
+    """
+    opens, kept = key.protocol is Protocol.TCP, serving if affinity else 0
     clients = insiders(key.vip.version, ranges)
     for client in islice(clients, _TRIES if affinity else 1):
-        for port in _PORTS[:1] if affinity else _PORTS:  # not product(): it begins with a list of all ports
-            yield Flow(client, port, key.vip, key.port, key.protocol)
-
-
-def position(row: Row, sent: Flow, *, affinity: bool, serving: int) -> int:
-    """Where the program sends it that does not remember it: a position among the members (of which so many serve), or
-    ``NOBODY``."""
-    value = flow.flow_hash(
-        sent.source, 0 if affinity else sent.source_port, sent.dest, sent.dest_port, sent.protocol.number
-    )
-    return row.without_entry(value, opens=sent.protocol is Protocol.TCP, kept=serving if affinity else 0)
+        ports, told = (_PORTS[:1], (0,)) if affinity else (_PORTS, _PORTS)
+        hashes = flow.flow_hashes(client, told, key.vip, key.port, key.protocol.number)
+        for port, value in zip(ports, hashes, strict=True):
+            yield row.without_entry(value, opens=opens, kept=kept), client, port
 
 
 def reachable(row: Row, key: FrontendKey, *, affinity: bool, serving: int) -> set[int]:
-    """Every position that :func:`position` gives for some flow to this frontend.
+    """Every position that :func:`landings` gives for some flow to this frontend.
 
     In transition that may leave out a backend: one that was just added gets new connections only, and a datagram opens
     none.

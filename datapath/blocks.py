@@ -151,6 +151,18 @@ def read_row(maps: Maps, entry: Entry) -> Row:
     return Row(entry.bits, slots, entry.previous_bits, previous)
 
 
+def aim(maps: Maps, entry: Entry, base: int, ports: range, wanted: int) -> array[int]:
+    """For each of the first ``wanted`` members the first port from which a flow comes to it: ``native.aim_by_slots``.
+
+    For a frontend with backends, of which no slot is in transition, and that chooses by ports too.
+    """
+    if entry.prefers:
+        preferences = read_preferences(maps, entry)
+        return native.aim_by_preferences(preferences, rendezvous.ranks(), entry.bits, base, ports, wanted)
+    slots, _ = _read_slots(maps, entry, entry.row_at, entry.bits)
+    return native.aim_by_slots(slots, entry.bits, base, ports, wanted)
+
+
 def _read_slots(maps: Maps, entry: Entry, at: int, bits: int) -> tuple[array[int], int]:
     """The slots, and what stands behind them."""
     end = at + entry.width * (1 << bits)

@@ -68,6 +68,11 @@ def _flags(*, affinity: bool, reject: bool, mode: Mode) -> abi.FrontendFlag:
 
 def mode_of(flags: abi.FrontendFlag) -> Mode:
     """What :func:`frontend_flags` says of the mode."""
+    return _mode_of(int(flags))
+
+
+@functools.cache
+def _mode_of(flags: int) -> Mode:
     return next((mode for mode, flag in _MODE_FLAGS.items() if flags & flag), Mode.DSR)
 
 

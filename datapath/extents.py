@@ -21,6 +21,8 @@ class Extents:
         self._free: list[tuple[int, int]] = [(0, size)]
         self._unused = size
         self._resting: deque[tuple[float, int, int]] = deque()
+        # By length and page: before this offset there is no room, so gaps that are too short are passed once.
+        self._full_before: dict[tuple[int, int], int] = {}
 
     def taken_by(self, used: Iterable[tuple[int, int]]) -> Extents:
         """A new one in which just these (offset, length) pairs are taken; what rests goes on resting.
@@ -48,7 +50,9 @@ class Extents:
         ``page``: they all lie between one multiple of this and the next, which is not shorter. 0: anywhere.
         """
         self._reclaim(now)
-        for i, (offset, room) in enumerate(self._free):
+        first = bisect.bisect_left(self._free, (self._full_before.get((length, page), 0), 0))
+        for i in range(first, len(self._free)):
+            offset, room = self._free[i]
             start, end = offset, offset + room
             if page and start // page != (start + length - 1) // page:
                 start += page - start % page
@@ -56,6 +60,7 @@ class Extents:
                 rest = ((offset, start - offset), (start + length, end - start - length))
                 self._free[i : i + 1] = [(at, units) for at, units in rest if units]
                 self._unused -= length
+                self._full_before[length, page] = offset
                 return start
         return None
 
@@ -70,6 +75,7 @@ class Extents:
 
     def _reclaim(self, now: float) -> None:
         while self._resting and self._resting[0][0] <= now:
+            self._full_before.clear()
             _, offset, length = self._resting.popleft()
             at = bisect.bisect(self._free, (offset, length))
             if at < len(self._free) and self._free[at][0] == offset + length:

@@ -354,12 +354,14 @@ class Datapath:
 
     def _unroutable(self, frontend: Frontend) -> str:
         """A translated packet is handed to the stack: would that bring it to the backend, or back to the router?"""
+        local = [backend for backend in frontend.backends if backend.local]
+        if not local:
+            return ""
         ingress = {ifindex for ifindex, needed in self._detector.wanted(self._toward).values() if needed}
-        for backend in frontend.backends:
-            if backend.local:
-                route = self._rtnl.route(backend.address)
-                if route is None or (route.ifindex in ingress and not route.local):
-                    return f"{frontend.key}: backend {backend.address} is not reachable on this node"
+        for backend in local:
+            route = self._rtnl.route(backend.address)
+            if route is None or (route.ifindex in ingress and not route.local):
+                return f"{frontend.key}: backend {backend.address} is not reachable on this node"
         return ""
 
     # --- questions ------------------------------------------------------------------------------------------------

@@ -27,6 +27,9 @@ int lr_rendezvous(const uint32_t *start, const uint32_t *skip, uint32_t owners, 
 struct lr_row { const uint16_t *slots, *previous; uint32_t bits, previous_bits; };
 int lr_follow(const struct lr_row *old, const uint16_t *moved, uint32_t members, uint16_t *slots, uint32_t bits,
               uint16_t *previous, uint32_t fine_bits);
+struct lr_owners { const uint16_t *slots; const uint32_t *preferences; const uint16_t *ranks; uint32_t bits, members; };
+void lr_aim(const struct lr_owners *of, uint64_t base, uint32_t first, uint32_t count, uint32_t wanted,
+            uint16_t *ports);
 void lr_rename(const uint16_t *from, uint32_t count, const uint16_t *names, uint16_t *to);
 void lr_settle(const struct lr_row *old, const uint8_t *busy, int wait, uint16_t *slots);
 void lr_narrow(const uint16_t *from, uint32_t count, uint8_t *to);
@@ -110,6 +113,29 @@ def settled(old: tuple[int, array[int], int, array[int]], busy: bytearray, *, wa
     with _row(old) as row:
         _lib().lr_settle(row, _bytes(busy), wait, _halves(slots))
     return slots
+
+
+def aim_by_slots(slots: array[int], bits: int, base: int, ports: range, wanted: int) -> array[int]:
+    """For each of the first ``wanted`` positions the first of the client's ``ports`` (0 is none of them) from which a
+    flow falls into a slot that it owns, 0 if there is none. ``base``: ``flow.hash_base``; no slot is in transition.
+    """
+    owners: Any = _ffi.new("struct lr_owners *", {"slots": _halves(slots), "bits": bits})
+    return _aimed(owners, base, ports, wanted)
+
+
+def aim_by_preferences(
+    preferences: array[int], ranks: bytes, bits: int, base: int, ports: range, wanted: int
+) -> array[int]:
+    """The same where preferences (:func:`rendezvous.word`) say who owns a slot."""
+    held = (_words(preferences), _ffi.from_buffer("uint16_t[]", ranks))
+    owners: Any = _ffi.new("struct lr_owners *", (_ffi.NULL, *held, bits, len(preferences)))
+    return _aimed(owners, base, ports, wanted)
+
+
+def _aimed(owners: Any, base: int, ports: range, wanted: int) -> array[int]:
+    found = array("H", bytes(2 * wanted))
+    _lib().lr_aim(owners, base, ports.start, len(ports), wanted, _halves(found))
+    return found
 
 
 def renamed(slots: array[int], names: array[int]) -> array[int]:

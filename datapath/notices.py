@@ -30,6 +30,8 @@ class Notices:
         for group in _GROUPS:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, struct.pack("=I", group))
         self._generation = 0
+        # Asked for thousands of times a second: to make room each time would cost more than to ask.
+        self._room = memoryview(bytearray(1 << 17))
 
     def close(self) -> None:
         """Close the socket."""
@@ -44,7 +46,7 @@ class Notices:
         news = False
         while True:
             try:
-                data = self._socket.recv(1 << 17)
+                data = self._room[: self._socket.recv_into(self._room)].tobytes()
             except BlockingIOError:
                 break
             except OSError as error:

@@ -96,7 +96,7 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def build(flow: Flow, to: bytes, tags: Sequence[int] = ()) -> bytes:
+def build(flow: Flow, to: bytes, tags: Sequence[int] = (), ttl: int = _TTL) -> bytes:
     """A frame for the link-layer address ``to``: a TCP SYN, an empty UDP datagram, or an SCTP INIT.
 
     ``tags``: VLAN ids (802.1Q), outer one first.
@@ -115,9 +115,9 @@ def build(flow: Flow, to: bytes, tags: Sequence[int] = ()) -> bytes:
             struct.pack_into("<I", transport, 8, crc32c(bytes(transport)))
     source, dest = flow.source.packed, flow.dest.packed
     if flow.dest.version == 6:
-        header = struct.pack("!IHBB", 6 << 28, len(transport), flow.protocol.number, _TTL) + source + dest
+        header = struct.pack("!IHBB", 6 << 28, len(transport), flow.protocol.number, ttl) + source + dest
         return link + b"\x86\xdd" + header + bytes(transport)
-    fixed = struct.pack("!BBHHHBBH", 0x45, 0, _IPV4 + len(transport), 0, 0x4000, _TTL, flow.protocol.number, 0)
+    fixed = struct.pack("!BBHHHBBH", 0x45, 0, _IPV4 + len(transport), 0, 0x4000, ttl, flow.protocol.number, 0)
     packed = bytearray(fixed + source + dest)
     struct.pack_into("!H", packed, 10, checksum(bytes(packed)))
     return link + b"\x08\x00" + bytes(packed) + bytes(transport)
@@ -128,9 +128,9 @@ def can_vary(flow: Flow) -> bool:
     return flow.protocol in _SUM_AT
 
 
-def varied(flow: Flow, ports: Iterable[int], to: bytes, tags: Sequence[int] = ()) -> Iterator[bytes]:
+def varied(flow: Flow, ports: Iterable[int], to: bytes, tags: Sequence[int] = (), ttl: int = _TTL) -> Iterator[bytes]:
     """What :func:`build` makes of the flow, from each of these source ports instead of its own."""
-    base = build(flow._replace(source_port=0), to, tags)
+    base = build(flow._replace(source_port=0), to, tags, ttl)
     at = _ETHERNET + _TAG * len(tags) + (_IPV4 if flow.dest.version == 4 else _IPV6)
     sum_at = at + _SUM_AT[flow.protocol]
     before, between, after = base[:at], base[at + 2 : sum_at], base[sum_at + 2 :]
@@ -139,6 +139,50 @@ def varied(flow: Flow, ports: Iterable[int], to: bytes, tags: Sequence[int] = ()
         total = rest + port
         total = ~(total + (total >> 16)) & 0xFFFF
         yield b"%b%b%b%b%b" % (before, port.to_bytes(2, "big"), between, (total or _NO_SUM).to_bytes(2, "big"), after)
+
+
+def same_client(flows: Sequence[Flow]) -> bool:
+    """True if they differ in nothing but the client's port. False may be wrong: addresses have to be the same objects,
+    which is quickly seen."""
+    first = flows[0]
+    return all(
+        (each[0] is first[0] and each[2] is first[2] and each[3] == first[3] and each[4] is first[4]) for each in flows
+    )
+
+
+def build_all(flows: Sequence[Flow], to: bytes, tags: Sequence[int] = (), ttl: int = _TTL) -> list[bytes]:
+    """What :func:`build` makes of each."""
+    if flows and can_vary(flows[0]) and same_client(flows):
+        return list(varied(flows[0], [flow.source_port for flow in flows], to, tags, ttl))
+    return [build(flow, to, tags, ttl) for flow in flows]
+
+
+def forwarded(flows: Sequence[Flow]) -> list[bytes]:
+    """Each as it is inside of what a router encapsulates: without link header, and with one hop less to go."""
+    return [frame[_ETHERNET:] for frame in build_all(flows, bytes(6), (), _TTL - 1)]
+
+
+def carries(frame: bytes, inner: bytes, dest: IPAddress) -> bool:
+    """True if this is the packet ``inner`` in IP in IP to ``dest``, right to the last byte, in a frame without a tag.
+
+    What :func:`parse` would say then is known without taking it apart. False says nothing.
+    """
+    at = len(frame) - len(inner)
+    header, kind = frame[_ETHERNET:at], frame[12:_ETHERNET]
+    if frame[at:] != inner:
+        return False
+    if dest.version == 4:
+        return (
+            (kind, len(header), header[:1], header[9:10]) == (b"\x08\x00", _IPV4, b"\x45", bytes([_IPIP]))
+            and header[16:] == dest.packed
+            and int.from_bytes(header[2:4], "big") == _IPV4 + len(inner)
+            and checksum(header) == 0
+        )
+    return (
+        (kind, len(header), header[:1], header[6:7]) == (b"\x86\xdd", _IPV6, b"\x60", bytes([_IP6IP6]))
+        and header[24:] == dest.packed
+        and int.from_bytes(header[4:6], "big") == len(inner)
+    )
 
 
 def parse(frame: bytes) -> Parsed | None:

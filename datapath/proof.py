@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from typing import NamedTuple
 
 from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
 from datapath import abi, aim, blocks, encode, packet, probe
@@ -20,6 +20,8 @@ from datapath.renewal import Arrival, Renewals, Sent
 from datapath.rtnl import Link
 
 _MAX_AIMED = 64
+#: After so many flows without one for every backend it is asked whether there is any.
+_SOON = 128
 #: By whether the frontend rejects.
 _WITHOUT_BACKEND = {False: (Verdict.DROP, PacketReason.NO_BACKEND), True: (Verdict.TX, PacketReason.REJECTED)}
 _REMOTE = {
@@ -27,6 +29,15 @@ _REMOTE = {
     Mode.GENEVE: {PacketReason.GENEVE_TX: Verdict.TX, PacketReason.GENEVE_REDIRECT: Verdict.REDIRECT},
     Mode.SNAT: {PacketReason.SNAT_TX: Verdict.TX, PacketReason.SNAT_REDIRECT: Verdict.REDIRECT},
 }
+
+
+class _Aimed(NamedTuple):
+    """A flow for a backend, and its id. ``forwarded``: what should be in the tunnel to it, empty: not worked out."""
+
+    flow: Flow
+    backend: Backend
+    number: int
+    forwarded: bytes
 
 
 class Prover:
@@ -62,6 +73,8 @@ class Prover:
 
         Raises ``TargetError``.
         """
+        if not self._renewals.knows(frontend):
+            return False
         run = functools.partial(probe.raw, self._prog)
         held = self._look(frontend.key)
         return self._renewals.again(frontend, held, self._arrivals, run, self._takes_redirects)
@@ -74,28 +87,31 @@ class Prover:
         if held.problem or held.frontend(frontend.key) != frontend:
             return f"{frontend.key}: {held.problem or 'the entry has other backends'}"
         self._sent = []
+        aimed = self._aimed(frontend, held) if frontend.backends else []
         for arrival in self._arrivals:
-            for wrong in self._probe(frontend.key, held, arrival):
+            for wrong in self._probe(frontend, held, arrival, aimed):
                 return f"{frontend.key} on {arrival}: {wrong}"
         self._renewals.keep(frontend, held, self._arrivals, self._sent)
         return ""
 
-    def _probe(self, key: FrontendKey, held: Held, arrival: Arrival) -> Iterator[str]:
+    def _probe(self, frontend: Frontend, held: Held, arrival: Arrival, aimed: Sequence[_Aimed]) -> Iterator[str]:
+        key = frontend.key
         yield from self._probe_outsider(key, held, arrival)
-        if not held.entry.serving:
-            for sent in islice(aim.flows(key, held.ranges, affinity=False), 1):
-                answer = self._run(sent, arrival)
-                if (answer.verdict, answer.reason) != _WITHOUT_BACKEND[held.frontend(key).reject]:
-                    yield f"a packet without a backend ended as {answer.reason}"
+        if not frontend.backends:
+            sent = aim.any_flow(key, held.ranges)
+            answer = self._run(sent, arrival) if sent else None
+            if answer and (answer.verdict, answer.reason) != _WITHOUT_BACKEND[frontend.reject]:
+                yield f"a packet without a backend ended as {answer.reason}"
             return
-        aimed = list(self._aimed(key, held))
         if not aimed:
             yield from self._probe_unaimed(key, held, arrival)
-        for sent, backend, number in aimed:
-            answer = self._run(sent, arrival)
-            if answer.backend != number:
+        frames = packet.build_all([each.flow for each in aimed], arrival.device.address, arrival.tags)
+        for each, frame in zip(aimed, frames, strict=True):
+            answer, backend = self._run(each.flow, arrival, frame), each.backend
+            if answer.backend != each.number:
                 yield f"a packet for backend {backend.address}:{backend.port} went to another (id {answer.backend})"
-            yield from self._judge(held, sent, backend, answer)
+            if not _as_foreseen(each, answer):
+                yield from self._judge(held, each.flow, backend, answer)
             if answer.verdict is Verdict.REDIRECT:
                 yield from self._judge_redirect(held, backend, arrival.device, answer.ifindex)
 
@@ -119,32 +135,59 @@ class Prover:
     def _probe_unaimed(self, key: FrontendKey, held: Held, arrival: Arrival) -> Iterator[str]:
         """The clients that are let in are so few that none of their flows is free: any backend is right then."""
         backends = dict(zip(held.numbers, held.members, strict=True))
-        for sent in islice(aim.flows(key, held.ranges, affinity=False), 1):
-            answer = self._run(sent, arrival)
-            if answer.backend in backends:
-                yield from self._judge(held, sent, backends[answer.backend], answer)
-            else:
-                yield f"a packet for any backend went to another (id {answer.backend})"
+        sent = aim.any_flow(key, held.ranges)
+        if sent is None:
+            return
+        answer = self._run(sent, arrival)
+        if answer.backend in backends:
+            yield from self._judge(held, sent, backends[answer.backend], answer)
+        else:
+            yield f"a packet for any backend went to another (id {answer.backend})"
 
-    def _run(self, sent: Flow, arrival: Arrival) -> probe.Answer:
-        frame = packet.build(sent, arrival.device.address, arrival.tags)
+    def _run(self, sent: Flow, arrival: Arrival, frame: bytes | None = None) -> probe.Answer:
+        """``frame``: what is made of it, if that is known."""
+        frame = frame or packet.build(sent, arrival.device.address, arrival.tags)
         answer = probe.run(self._prog, arrival.device.ifindex, frame)
         self._sent.append(Sent(sent, arrival, answer))
         return answer
 
-    def _aimed(self, key: FrontendKey, held: Held) -> Iterator[tuple[Flow, Backend, int]]:
+    def _aimed(self, frontend: Frontend, held: Held) -> list[_Aimed]:
         """A flow for each backend that serves."""
-        row, affinity = blocks.read_row(self._maps, held.entry), held.frontend(key).affinity
+        found = self._flows(frontend, held)
+        flows = [sent for sent, _ in found]
+        foreseen = frontend.mode is Mode.DSR and all(map(packet.can_vary, flows))
+        inner = packet.forwarded(flows) if foreseen else [b""] * len(flows)
+        return [
+            _Aimed(sent, held.members[position], held.numbers[position], each)
+            for (sent, position), each in zip(found, inner, strict=True)
+        ]
+
+    def _flows(self, frontend: Frontend, held: Held) -> list[tuple[Flow, int]]:
+        """The same with positions among the members."""
+        if frontend.affinity or held.entry.previous_bits:
+            return self._searched_flows(frontend, held)
+        aim_at = functools.partial(blocks.aim, self._maps, held.entry, wanted=min(held.entry.serving, _MAX_AIMED))
+        return list(aim.steady(frontend.key, held.ranges, aim_at))
+
+    def _searched_flows(self, frontend: Frontend, held: Held) -> list[tuple[Flow, int]]:
+        """One flow after the other is tried: it does not depend on its slot's owner alone where it goes."""
+        row, key, affinity = blocks.read_row(self._maps, held.entry), frontend.key, frontend.affinity
         serving = held.entry.serving
-        # Without this every port would be tried, at every proof, for backends that none leads to.
-        missing = aim.reachable(row, key, affinity=affinity, serving=serving).intersection(range(serving)[:_MAX_AIMED])
-        for sent in aim.flows(key, held.ranges, affinity=affinity):
+        missing = set(range(serving)[:_MAX_AIMED])
+        found: list[tuple[Flow, int]] = []
+        landings = aim.landings(row, key, held.ranges, affinity=affinity, serving=serving)
+        for tries, (position, client, port) in enumerate(landings):
+            if tries == _SOON:
+                # Without this every port would be tried, at every proof, for backends that none leads to.
+                missing &= aim.reachable(row, key, affinity=affinity, serving=serving)
             if not missing:
-                return
-            position = aim.position(row, sent, affinity=affinity, serving=serving)
-            if position in missing and not (row.in_transition and self._remembered(sent, affinity=affinity)):
-                missing.discard(position)
-                yield sent, held.members[position], held.numbers[position]
+                break
+            if position in missing:
+                sent = Flow(client, port, key.vip, key.port, key.protocol)
+                if not (row.in_transition and self._remembered(sent, affinity=affinity)):
+                    missing.discard(position)
+                    found.append((sent, position))
+        return found
 
     def _remembered(self, sent: Flow, *, affinity: bool) -> bool:
         """A client that was taken from the source ranges may have flows of his own, of which the program knows more."""
@@ -182,6 +225,13 @@ class Prover:
         answers_itself = flow.source in (sent.source, sent.dest)
         wanted = _translated(sent, backend)._replace(source=flow.source, source_port=flow.source_port)
         return flow == wanted and first <= flow.source_port <= last and not answers_itself
+
+
+def _as_foreseen(aimed: _Aimed, answer: probe.Answer) -> bool:
+    """Is this what becomes of most packets? False: it has to be looked at."""
+    if not aimed.forwarded or aimed.backend.local or _REMOTE[Mode.DSR].get(answer.reason) is not answer.verdict:
+        return False
+    return packet.carries(answer.frame, aimed.forwarded, aimed.backend.address)
 
 
 def _goes_to(outer: Outer | None, backend: Backend) -> bool:

@@ -65,12 +65,9 @@ class Renewals:
         self._good.pop(frontend.key, None)
         if not sent or held.mode is Mode.SNAT or held.entry.previous_bits:
             return
-        flows = [[each.flow for each in sent if each.arrival == arrival] for arrival in arrivals]
+        flows = [[each.flow for each in sent if each.arrival is arrival] for arrival in arrivals]
         first = sent[0].flow
-        if not packet.can_vary(first) or any(
-            each != flows[0] or {flow._replace(source_port=first.source_port) for flow in each} != {first}
-            for each in flows
-        ):
+        if not packet.can_vary(first) or not packet.same_client(flows[0]) or any(each != flows[0] for each in flows):
             return
         if arrivals != self._arrivals:
             self._arrivals = arrivals
@@ -84,6 +81,11 @@ class Renewals:
             hash(tuple(each.answer.raw for each in sent)),
             frozenset(answer.ifindex for answer in redirected),
         )
+
+    def knows(self, frontend: Frontend) -> bool:
+        """Was this very one good? If not, :meth:`again` need not be asked."""
+        good = self._good.get(frontend.key)
+        return good is not None and good.frontend is frontend
 
     def again(
         self,

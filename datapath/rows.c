@@ -106,6 +106,56 @@ int lr_rendezvous(const uint32_t *start, const uint32_t *skip, uint32_t owners, 
 	return 0;
 }
 
+/* The position of the member to whom the slot is dearest, as lb_dearest() finds it. */
+static uint32_t dearest(const uint32_t *preferences, uint32_t members, const uint16_t *ranks, uint32_t slot)
+{
+	uint32_t best = 0;
+
+	for (uint32_t i = 0; i < members; i++) {
+		uint32_t place = preferences[i] + slot * (preferences[i] >> LB_RENDEZVOUS_BITS);
+		uint32_t claim = ranks[place % (1 << LB_RENDEZVOUS_BITS)] << 8 | preferences[i] >> 24;
+
+		best = claim > best ? claim : best;
+	}
+	return best % LB_RENDEZVOUS_MEMBERS;
+}
+
+/* The end of flow_hash() of lb_flow.h, from where the client's port comes in. */
+static uint32_t flow_hash(uint64_t sum)
+{
+	sum = (sum ^ (sum >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	sum = (sum ^ (sum >> 27)) * 0x94d049bb133111ebULL;
+	return sum >> 32;
+}
+
+/* Who owns each of the slots, of which none is in transition: it is written down, or (`slots` NULL) follows. */
+struct lr_owners {
+	const uint16_t *slots;
+	const uint32_t *preferences;
+	const uint16_t *ranks;
+	uint32_t bits, members;
+};
+
+/*
+ * For each of the first `wanted` members the first client port, of `count` from `first` on, from which a flow falls into a slot
+ * that it owns; 0 for none. `base`: what all else of the flow adds to its hash.
+ */
+void lr_aim(const struct lr_owners *of, uint64_t base, uint32_t first, uint32_t count, uint32_t wanted, uint16_t *ports)
+{
+	uint32_t missing = wanted;
+
+	memset(ports, 0, wanted * sizeof(*ports));
+	for (uint32_t port = first; port < first + count && missing; port++) {
+		uint32_t slot = (uint64_t)flow_hash(base + port) << of->bits >> 32;
+		uint32_t owner = of->slots ? of->slots[slot] : dearest(of->preferences, of->members, of->ranks, slot);
+
+		if (owner < wanted && !ports[owner]) {
+			ports[owner] = port;
+			missing--;
+		}
+	}
+}
+
 /* The same row with other names of the owners. */
 void lr_rename(const uint16_t *from, uint32_t count, const uint16_t *names, uint16_t *to)
 {

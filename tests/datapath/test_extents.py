@@ -75,3 +75,10 @@ def test_what_was_given_back_rests() -> None:
     extents.give(0, 4, 10.0)
     assert extents.take(1, 11.9) is None
     assert extents.take(1, 12.0) == 0
+
+
+def test_what_is_given_back_is_found_though_all_before_was_taken() -> None:
+    extents = Extents(4, rest=REST)
+    assert [extents.take(1, 0.0) for _ in range(5)] == [0, 1, 2, 3, None]
+    extents.give(1, 1, 0.0)
+    assert extents.take(1, REST) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from ipaddress import IPv4Address
 from itertools import count, islice
 from random import Random
 
@@ -11,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from announcer.model.errors import TargetError
-from datapath import abi, native
+from announcer.model.lb import Backend
+from datapath import abi, flow, maglev, native, packet, rendezvous
 from datapath.abi import NOBODY, SLOT_TRANSITION
 from datapath.rows import Row
 from tests.datapath import plain_rows
+from tests.datapath.test_packet import flows_of
 
 BITS = st.integers(0, 7)
 
@@ -60,6 +64,58 @@ def test_follow(given: tuple[Row, int], bits: int, data: st.DataObject) -> None:
     previous, changed = native.follow(old, array("H", moved), slots, bits, wanted.previous_bits)
     assert (slots, previous) == (wanted.slots, wanted.previous)
     assert changed == any(slot & SLOT_TRANSITION for slot in slots)
+
+
+def first_ports(owners: Sequence[int], bits: int, sent: packet.Flow, ports: range, wanted: int) -> list[int]:
+    hashes = [flow.flow_hash(sent.source, port, sent.dest, sent.dest_port, sent.protocol.number) for port in ports]
+    owned = [owners[flow.slot(each, bits)] for each in hashes]
+    return [ports[owned.index(position)] if position in owned else 0 for position in range(wanted)]
+
+
+FLOWS = st.sampled_from([4, 6]).flatmap(flows_of)
+PORTS = st.builds(lambda first, count: range(first, first + count), st.integers(1, 9), st.integers(0, 90))
+
+
+@given(preferences(), FLOWS, PORTS, st.integers(0, 12))
+def test_packets_are_aimed_by_slots(
+    given: tuple[list[tuple[int, int]], int], sent: packet.Flow, ports: range, wanted: int
+) -> None:
+    owners, bits = native.maglev(*given), given[1]
+    base = flow.hash_base(sent.source, sent.dest, sent.dest_port, sent.protocol.number)
+    found = native.aim_by_slots(owners, bits, base, ports, wanted)
+    assert found.tolist() == first_ports(owners, bits, sent, ports, wanted)
+
+
+BACKENDS = st.sets(st.integers(0x0A000000, 0x0A0000FF), min_size=2, max_size=abi.RENDEZVOUS_MEMBERS).map(
+    lambda numbers: [Backend(IPv4Address(number), 80) for number in sorted(numbers)]
+)
+
+
+@given(BACKENDS, FLOWS, PORTS, st.integers(0, 12))
+def test_packets_are_aimed_by_preferences(
+    backends: list[Backend], sent: packet.Flow, ports: range, wanted: int
+) -> None:
+    words, bits = maglev.preferences(backends), abi.RENDEZVOUS_BITS
+    base = flow.hash_base(sent.source, sent.dest, sent.dest_port, sent.protocol.number)
+    found = native.aim_by_preferences(words, rendezvous.ranks(), bits, base, ports, wanted)
+    assert found.tolist() == first_ports(maglev.owners(backends), bits, sent, ports, wanted)
+
+
+def test_an_entry_keeps_its_generation_and_its_next_hop_while_nothing_else_changes() -> None:
+    table = bytearray(b"\xaa" * abi.BACKEND_BYTES * 4)
+    size, generation = abi.BACKEND.size, bytes(table[:4])
+    first, second = bytes(range(size)), bytes(range(1, size + 1))
+    native.put_backends(memoryview(table), array("I", [3, 1]), first + second)
+
+    def written(entry: bytes) -> bytes:
+        return entry[: abi.GENERATION_AT] + generation + entry[abi.GENERATION_AT + 4 :]
+
+    hops = bytes(abi.BACKEND_BYTES - size)
+    untouched = b"\xaa" * abi.BACKEND_BYTES
+    assert table == untouched + written(second) + hops + untouched + written(first) + hops
+    table[-1] = table[2 * abi.BACKEND_BYTES - 1] = 7
+    native.put_backends(memoryview(table), array("I", [3, 1]), first + first)
+    assert table == untouched + written(first) + hops + untouched + written(first) + hops[:-1] + b"\7"
 
 
 @given(st.lists(st.integers(0, 0xFFFF), max_size=50), st.data())

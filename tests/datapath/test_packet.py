@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
@@ -125,6 +125,59 @@ def test_a_varied_frame_is_the_one_that_would_be_built(flow: packet.Flow, ports:
     assert packet.can_vary(flow)
     built = [packet.build(flow._replace(source_port=port), MAC, tags) for port in ports]
     assert list(packet.varied(flow, ports, MAC, tags)) == built
+
+
+@given(st.lists(flows_of(4) | flows_of(6), min_size=1, max_size=4), st.data())
+def test_many_frames_are_those_that_would_be_built(given: list[packet.Flow], data: st.DataObject) -> None:
+    of_one = [given[0]._replace(source_port=data.draw(st.integers(0, 65535))) for _ in range(3)]
+    assert packet.same_client(of_one)
+    for sent in (given, of_one, []):
+        assert packet.build_all(sent, MAC) == [packet.build(each, MAC) for each in sent]
+        later = [
+            packet.parse(MAC + MAC + packet.build(each, MAC)[12:14] + inner)
+            for each, inner in zip(sent, packet.forwarded(sent), strict=True)
+        ]
+        assert later == [packet.Parsed(each, None, 63, sound=True) for each in sent]
+
+
+def test_flows_that_differ_in_more_than_the_port_are_not_of_one_client() -> None:
+    flow = packet.Flow(IPv4Address("192.0.2.1"), 1, IPv4Address("192.0.2.2"), 2, Protocol.TCP)
+    assert packet.same_client([flow, flow._replace(source_port=3)])
+    others = [flow._replace(source=flow.dest), flow._replace(dest=flow.source), flow._replace(dest_port=3)]
+    for other in [*others, flow._replace(protocol=Protocol.UDP)]:
+        assert not packet.same_client([flow, other])
+
+
+def tunnelled(flow: packet.Flow, dest: IPAddress) -> bytes:
+    """As the program does it."""
+    inner = packet.forwarded([flow])[0]
+    if flow.dest.version == 4:
+        return bytes(Ether(MAC + MAC + b"\x08\0") / IP(src="192.0.2.1", dst=str(dest), proto=4, flags="DF") / inner)
+    return bytes(Ether(MAC + MAC + b"\x86\xdd") / IPv6(src="2001:db8::1", dst=str(dest), nh=41, fl=77) / inner)
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+@pytest.mark.parametrize(
+    ("client", "vip", "dest"),
+    [("192.0.2.1", "192.0.2.2", "10.0.0.4"), ("2001:db8::1", "2001:db8::2", "2001:db8:a::4")],
+    ids=["IPv4", "IPv6"],
+)
+def test_what_is_known_of_a_tunnelled_packet_is_what_parsing_says(
+    protocol: Protocol, client: str, vip: str, dest: str
+) -> None:
+    flow, backend = packet.Flow(ip_address(client), 1024, ip_address(vip), 80, protocol), ip_address(dest)
+    inner, frame = packet.forwarded([flow])[0], tunnelled(flow, backend)
+    assert packet.carries(frame, inner, backend)
+    assert not packet.carries(frame, inner, backend + 1)
+    assert not any(packet.carries(frame[:at] + inner, inner, backend) for at in range(len(frame) - len(inner)))
+    for at in range(12, len(frame)):
+        for bit in range(8):
+            changed = frame[:at] + bytes([frame[at] ^ 1 << bit]) + frame[at + 1 :]
+            if packet.carries(changed, inner, backend):
+                parsed = packet.parse(changed)
+                assert parsed is not None
+                wanted = (flow, backend, True)
+                assert (parsed.flow, parsed.outer and parsed.outer.dest, parsed.sound) == wanted, f"{at}: {bit}"
 
 
 def test_a_checksum_of_nothing_is_said_by_udp_as_it_has_to_be() -> None:

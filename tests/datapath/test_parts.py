@@ -40,6 +40,14 @@ def test_addresses_of_one_part_lie_in_the_same_prefixes(prefixes: list[IPNetwork
         ]
 
 
+@given(st.lists(PREFIXES, max_size=12), st.lists(st.integers(0, 0x1FFFF), min_size=1, max_size=5))
+def test_several_addresses_lie_in_one_part_or_in_none(prefixes: list[IPNetwork], numbers: list[int]) -> None:
+    parts, addresses = parts_of(prefixes), [ip_address(0x0A000000 + number) for number in numbers]
+    found = {parts.of(address) for address in addresses}
+    assert parts.of_all(addresses) == (found.pop() if len(found) == 1 else None)
+    assert parts.of_all([*addresses, ip_address("2001:db8::1")]) is None
+
+
 def test_a_prefix_cuts_where_it_begins_and_where_it_ends() -> None:
     parts = parts_of([ip_network("0.0.0.0/0"), ip_network("10.2.0.0/16"), ip_network("2001:db8::/32")])
     names = [parts.of(ip_address(text)) for text in ("10.1.255.255", "10.2.0.0", "10.2.255.255", "10.3.0.0", "9.0.0.1")]

@@ -9,7 +9,7 @@ import pytest
 
 from announcer.model.lb import Backend, Mode
 from announcer.model.net import Protocol
-from datapath import abi, packet, shim
+from datapath import abi, packet, probe, shim
 from datapath.hand import Datapath
 from datapath.links import Links
 from tests.datapath.node import (
@@ -62,7 +62,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(where, name, counting)
 
-    for where, name in ((packet, "parse"), (packet, "build"), (shim, "run_xdp"), (Links, "observe")):
+    for where, name in ((probe, "run"), (packet, "build"), (shim, "run_xdp"), (Links, "observe")):
         count(where, name)
     return counts
 
@@ -77,9 +77,9 @@ def test_a_proof_is_made_anew_with_all_its_packets(node: Node, counted: Counter[
     done(verify(datapath, wanted))
     assert counted["run_xdp"] == max(1, len(wanted.backends))
     if what in KEPT:
-        assert (counted["parse"], counted["build"]) == (0, 1)
+        assert (counted["run"], counted["build"]) == (0, 1)
     else:
-        assert counted["parse"] == len(wanted.backends)
+        assert counted["run"] == len(wanted.backends)
 
 
 def test_the_proofs_of_a_round_take_the_devices_as_it_saw_them(node: Node, counted: Counter[str]) -> None:
@@ -130,11 +130,11 @@ def test_another_link_layer_address_of_a_next_hop_is_no_trouble(
     proven(datapath, KEPT["dsr"])
     counted.clear()
     done(verify(datapath, KEPT["dsr"]))
-    assert counted["parse"] == 0, "that it is good is known now"
+    assert counted["run"] == 0, "that it is good is known now"
 
 
 def test_a_change_of_what_is_wanted_is_proved_as_such(datapath: Datapath, counted: Counter[str]) -> None:
     assert "other backends" in failed(verify(datapath, frontend(REMOTE)))
     done(program(datapath, frontend(REMOTE)))
     done(verify(datapath, frontend(REMOTE)))
-    assert counted["parse"] == 1
+    assert counted["run"] == 1

@@ -152,6 +152,8 @@ RANK_BYTES = 2
 SNAT_RANGE = struct.Struct("=HH")
 SNAT_RANGE_AT, UNSTACKED_AT, SIEVE_AT, SIEVE_BITS = 8, 12, 64, 20
 SIEVE_FACTOR, SIEVE_FOLD = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD
+#: How many places for shortcuts there are, as a power of two.
+SHORTCUT_BITS, SHORTCUT_BYTES = 16, 64
 BACKEND_BYTES = 64
 #: Where ``source`` and ``generation`` stand in ``struct lb_backend``.
 BACKEND_SOURCE_AT = 16
@@ -173,6 +175,7 @@ ADDRESS_BYTES = 16
 _SIZES = {
     "lb_frontend_key": FRONTEND_KEY.size,
     "lb_frontend": FRONTEND.size,
+    "lb_shortcut": SHORTCUT_BYTES,
     "lb_row_page": PAGE_BYTES,
     "lb_ranks": RANK_BYTES << RENDEZVOUS_BITS,
     "lb_backend": BACKEND_BYTES,

@@ -172,6 +172,7 @@ class Datapath:
             self._tables.refresh()
             counters = self.counters()
             self._tables.tend(self._clock())
+            self._tables.shorten(self._clock())
             self._transitions.tend(self._clock())
             self._snat.tend(self._clock())
             return DatapathObserved(

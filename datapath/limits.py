@@ -86,4 +86,13 @@ _FIELDS = {
     "lb_vlans": "vlans",
 }
 #: Those that are as large as the programs declare them.
-_FIXED = ("lb_sieve", "lb_ranks", "lb_vlan_ways", "lb_settings", "lb_scratch", "lb_snat_work", "lb_stats")
+_FIXED = (
+    "lb_shortcuts",
+    "lb_sieve",
+    "lb_ranks",
+    "lb_vlan_ways",
+    "lb_settings",
+    "lb_scratch",
+    "lb_snat_work",
+    "lb_stats",
+)

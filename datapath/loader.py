@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from announcer.model.errors import TargetError
-from datapath import shim
+from datapath import shim, shortcuts
 from datapath.bpffs import Folder, pin_over, pinned_id
 from datapath.limits import Limits
 from datapath.maps import Maps
@@ -92,6 +92,7 @@ def load(folder: Folder, limits: Limits, tc: Tc, path: Path = OBJECT) -> Loaded:
             shim.map_reuse(handle, name, fd)
         shim.load(handle)
         map_fds = {name: shim.map_fd(handle, name) for name in names}
+        shortcuts.clear(map_fds["lb_shortcuts"])  # before a program runs that would take them
         for name in names:
             if name not in pinned:
                 shim.pin(map_fds[name], folder.maps / name)

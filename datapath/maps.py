@@ -122,12 +122,16 @@ class MappedArray:
         self.words = self.bytes.cast("I")
         self.halves = self.bytes.cast("H")
 
-    def close(self) -> None:
-        """Unmap and close. The map stays while it is pinned or in use."""
+    def unmap(self) -> None:
+        """No longer in memory of this process."""
         self.words.release()
         self.halves.release()
         self.bytes.release()
         self._mapping.close()
+
+    def close(self) -> None:
+        """Unmap and close. The map stays while it is pinned or in use."""
+        self.unmap()
         os.close(self._fd)
 
 
@@ -160,6 +164,7 @@ class Maps(NamedTuple):
     """All maps of the programs."""
 
     frontends: SummedMap
+    shortcuts: MappedArray
     vips: SummedMap
     sieve: MappedArray
     rows: MappedArray
@@ -189,6 +194,7 @@ class Maps(NamedTuple):
         """From descriptors by map name; takes them over. ``adds``: the program ``lb_sum``."""
         return cls(
             frontends=SummedMap("lb_frontends", fds["lb_frontends"], adds, abi.Summed.FRONTENDS),
+            shortcuts=MappedArray("lb_shortcuts", fds["lb_shortcuts"]),
             vips=SummedMap("lb_vips", fds["lb_vips"], adds, abi.Summed.VIPS),
             sieve=MappedArray("lb_sieve", fds["lb_sieve"]),
             rows=MappedArray("lb_rows", fds["lb_rows"]),

@@ -37,6 +37,10 @@ void lr_widen(const uint8_t *from, uint32_t count, uint16_t *to);
 void lr_put_backends(void *backends, const uint32_t *numbers, uint32_t count, const uint8_t *entries);
 int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count);
 uint64_t lr_sum(const uint32_t *keys, uint32_t key_size, const uint32_t *values, uint32_t value_size, uint32_t count);
+struct lb_shortcut { uint32_t words[16]; };
+void lr_shortcut_put(struct lb_shortcut *line, const void *key, const void *frontend);
+void lr_shortcuts_clear(struct lb_shortcut *lines, uint32_t count);
+uint64_t lr_shortcuts_sum(const struct lb_shortcut *lines, uint32_t first, uint32_t count);
 struct lr_digested { const uint32_t *rows; const void *backends, *nodes; uint32_t backend_count; };
 struct lr_watched { uint32_t block, length, members, reserved; uint64_t digest; };
 uint64_t lr_digest(const struct lr_digested *of, const struct lr_watched *block);
@@ -187,6 +191,40 @@ def entries_sum(keys: bytes, key_size: int, values: bytes, value_size: int) -> i
     at = (_ffi.from_buffer("uint32_t[]", keys), key_size, _ffi.from_buffer("uint32_t[]", values), value_size)
     found: int = _lib().lr_sum(*at, len(keys) // key_size)
     return found
+
+
+class Lines:
+    """``lb_shortcuts``: a line for each place, which is a number. Holds on to the memory until closed."""
+
+    def __init__(self, memory: memoryview) -> None:
+        """The map, as it is mapped."""
+        self._lines: Any = _ffi.from_buffer("struct lb_shortcut[]", memory)
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        _ffi.release(self._lines)
+
+    def put(self, place: int, key: bytes, value: bytes) -> None:
+        """Let the line say what ``lb_frontends`` says; no program may be reading it."""
+        _lib().lr_shortcut_put(_ffi.addressof(self._lines, place), key, value)
+
+    def clear(self, place: int) -> None:
+        """Let the line say nothing."""
+        _lib().lr_shortcuts_clear(_ffi.addressof(self._lines, place), 1)
+
+    def clear_all(self) -> None:
+        """Let no line say anything."""
+        _lib().lr_shortcuts_clear(self._lines, len(self._lines))
+
+    def sum(self) -> int:
+        """What all lines that say something add up to: 64 bits."""
+        found: int = _lib().lr_shortcuts_sum(self._lines, 0, len(self._lines))
+        return found
+
+    def sum_of(self, place: int) -> int:
+        """The part of one of them; 0 if it says nothing."""
+        found: int = _lib().lr_shortcuts_sum(_ffi.addressof(self._lines, place), place, 1)
+        return found
 
 
 class Watch:

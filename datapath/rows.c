@@ -284,6 +284,36 @@ uint64_t lr_sum(const uint32_t *keys, uint32_t key_size, const uint32_t *values,
 	return sum;
 }
 
+/* The line says it, when everything else of it is written. */
+void lr_shortcut_put(struct lb_shortcut *line, const void *key, const void *frontend)
+{
+	memcpy(&line->key, key, sizeof(line->key));
+	memcpy(&line->frontend, frontend, sizeof(line->frontend));
+	__atomic_store_n(&line->at, LB_SHORTCUT_AT, __ATOMIC_RELEASE);
+}
+
+/* These lines say nothing any more. What stands in them stays, for programs that are just reading it. */
+void lr_shortcuts_clear(struct lb_shortcut *lines, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (lines[i].at)
+			__atomic_store_n(&lines[i].at, 0, __ATOMIC_SEQ_CST);
+}
+
+/* A sum over those of these lines that say something; `first`: the place of the first one. */
+uint64_t lr_shortcuts_sum(const struct lb_shortcut *lines, uint32_t first, uint32_t count)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t place = first + i;
+
+		if (lines[i].at)
+			sum += lb_entry_mixed(&place, sizeof(place), (const void *)&lines[i], offsetof(struct lb_shortcut, pad));
+	}
+	return sum;
+}
+
 static inline uint64_t word_at(const void *data, size_t i)
 {
 	uint64_t word;

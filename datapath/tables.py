@@ -28,6 +28,7 @@ from datapath.limits import Limits
 from datapath.maps import Maps
 from datapath.readback import Contents, Held, Reader
 from datapath.rows import Row
+from datapath.shortcuts import Shortcuts
 from datapath.sieve import Sieve
 from datapath.sources import SourceSets
 
@@ -42,6 +43,7 @@ class Tables:
     def __init__(self, maps: Maps, limits: Limits) -> None:
         self.maps = maps
         self._sieve = Sieve(maps.sieve)
+        self.shortcuts = Shortcuts(maps.shortcuts, rest=limits.rest)
         self.sources = SourceSets(maps.sources, rest=limits.rest)
         self._decaps = Decaps(maps.decaps, linger=limits.linger)
         self._reader = Reader(maps, self.sources, self._decaps)
@@ -68,6 +70,7 @@ class Tables:
             self._hold(key, contents.frontends.get(key))
         self._vips = dict(contents.vips)
         self._sieve.follow(self._vips.keys())
+        self.shortcuts.forget_all(self._keys())
         self._decaps.follow(contents.decaps)
         self._on_vip: dict[IPAddress, dict[FrontendKey, bool]] = {}
         self._ids: dict[Backend, int] = {}
@@ -98,6 +101,7 @@ class Tables:
     def close(self) -> None:
         """Let go of the maps."""
         self._sieve.close()
+        self.shortcuts.close()
         self._reader.close()
 
     def refresh(self) -> None:
@@ -140,12 +144,20 @@ class Tables:
 
     def _mend(self) -> None:
         self._sieve.mend()
+        self.shortcuts.mend(self._keys())
         blocks.mend_ranks(self.maps)
+
+    def _keys(self) -> Iterator[bytes]:
+        return map(encode.frontend_key, self.frontends)
 
     def tend(self, now: float) -> None:
         """Take away what was kept only for packets on their way (CLOCK_MONOTONIC seconds). Raises ``TargetError``."""
         self.sources.tend(now)
         self._decaps.tend(now)
+
+    def shorten(self, now: float) -> None:
+        """Fill shortcuts that no packet is at any more (CLOCK_MONOTONIC seconds). Raises ``TargetError``."""
+        self.shortcuts.tend(now, self.maps.frontends.get)
 
     def sweep(self) -> None:
         """Mend what an earlier run left half made: VIPs and decapsulation entries that belong to no frontend go, and
@@ -246,7 +258,7 @@ class Tables:
             self._decaps.put(encode.decap_entries(frontend), undo)
             undo.callback(self._restore_vip, key.vip, self._vips.get(encode.address_bytes(key.vip)))
             self._put_vip(key.vip, serves)
-            self.maps.frontends.put(encode.frontend_key(key), new.pack())
+            self._put_entry(key, new)
             undo.pop_all()
             held = Held(new, members, numbers, ranges=frontend.source_ranges, for_others=frontend.for_others)
             self._switched(frontend, old, held, now)
@@ -260,7 +272,7 @@ class Tables:
             since = old.entry.since if row.in_transition else 0
             new = blocks.entry_of(row, serving, members, old.entry.flags, since, old.entry.sources)
             new = self._place(new, old.members, old.numbers, row, now, undo)
-            self.maps.frontends.put(encode.frontend_key(key), new.pack())
+            self._put_entry(key, new)
             undo.pop_all()
         self._reader.doubt(key)
         self._hold(key, old._replace(entry=new))
@@ -271,6 +283,7 @@ class Tables:
         old = self._current(key)
         with self._whole():
             if old is not None:
+                self.shortcuts.forget(encode.frontend_key(key))
                 self.maps.frontends.remove(encode.frontend_key(key))
             self._switched(Frontend(key=key), old, None, now)
 
@@ -335,6 +348,11 @@ class Tables:
         placed = entry._replace(block=offset)
         blocks.write(self.maps, placed, members, numbers, row)
         return placed
+
+    def _put_entry(self, key: FrontendKey, entry: Entry) -> None:
+        raw = encode.frontend_key(key)
+        self.shortcuts.forget(raw)
+        self.maps.frontends.put(raw, entry.pack())
 
     def _serves(self, key: FrontendKey, *, serving: bool) -> bool:
         """Does any frontend of this VIP have backends, this one being as told?"""

@@ -49,6 +49,7 @@ static __always_inline bool xdp_has(struct xdp_md *ctx, __u32 length)
 #include "lb_encap.h"
 #include "lb_flow.h"
 #include "lb_fragment.h"
+#include "lb_frontend.h"
 #include "lb_guard.h"
 #include "lb_icmp.h"
 #include "lb_nat.h"
@@ -76,16 +77,6 @@ static __always_inline enum lb_reason choose_backend(const struct lb_frontend *f
 		return frontend->serving ? LB_bad_row : LB_no_backend;
 	*backend = bpf_map_lookup_elem(&lb_backends, &id);
 	return *backend && (*backend)->flags & LB_BACKEND_USED ? 0 : LB_bad_row;
-}
-
-static __always_inline bool find_frontend(const struct lb_address *vip, __be16 port, __u8 protocol, struct lb_frontend *copy)
-{
-	struct lb_frontend_key key = { .vip = *vip, .port_be = port, .protocol = protocol };
-	const struct lb_frontend *found = bpf_map_lookup_elem(&lb_frontends, &key);
-
-	if (found)
-		*copy = *found;
-	return found;
 }
 
 #define ICMP_BY_SNAT -1 /* an error for a backend that gets its packets from here: lb_snat_error() */

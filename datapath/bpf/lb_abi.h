@@ -106,6 +106,24 @@ struct lb_frontend {
 	__u32 sources; /* the set of lb_sources that clients have to be in; 0: everybody is let in */
 };
 
+/*
+ * What lb_frontends says of one frontend, in one cache line. Its place among the lines follows from the key. Frontends of the
+ * same place take turns, and for those that are not there lb_frontends is asked, which is always right and takes longer.
+ *
+ * `at`: where in the line the rest begins, or 0: the line says nothing. User space makes it 0 before it changes the frontend's
+ * entry, and fills the line when no program can be reading it any more. It is an offset, and not a flag, so that what is read
+ * behind it is read after it: processors keep the order of loads of which one needs the other's result.
+ */
+#define LB_SHORTCUT_BITS 16
+#define LB_SHORTCUT_AT 4
+
+struct lb_shortcut {
+	__u32 at;
+	struct lb_frontend_key key;
+	struct lb_frontend frontend;
+	__u32 pad[5];
+};
+
 /* The row is chosen by the client's address alone. */
 #define LB_FRONTEND_AFFINITY 1
 /* Remote backends get its packets from an address of this node, and answer to it; else they answer the client themselves. */
@@ -387,6 +405,7 @@ struct lb_sum {
 #define LB_STRUCTS(X)                                                                                                  \
 	X(lb_frontend_key, 20)                                                                                         \
 	X(lb_frontend, 20)                                                                                             \
+	X(lb_shortcut, 64)                                                                                             \
 	X(lb_row_page, 4096)                                                                                           \
 	X(lb_ranks, 8192)                                                                                              \
 	X(lb_backend, 64)                                                                                              \

@@ -3,7 +3,7 @@
  * The maps. The loader sets max_entries to the operator's limits and pins every map by its name.
  *
  * lb_rows and lb_backends are mapped into user space, which fills them in place: a block is written where no frontend
- * points yet, and becomes visible by one update of lb_frontends.
+ * points yet, and becomes visible by one update of lb_frontends. lb_shortcuts repeats what that says (lb_frontend.h).
  *
  * What packets may fill is bounded and makes room by itself (LRU). It comes in two tables where a flood must not cost
  * what is established: new entries are on probation in the one, and move to the other when they have proved themselves.
@@ -26,6 +26,9 @@
 	} name SEC(".maps")
 
 LB_MAP(lb_frontends, HASH, 0, 65536, struct lb_frontend_key, struct lb_frontend);
+
+/* Of most of them, for a shorter way there. */
+LB_MAP(lb_shortcuts, ARRAY, BPF_F_MMAPABLE, 1 << LB_SHORTCUT_BITS, __u32, struct lb_shortcut);
 
 /* Addresses that are ours, whatever the port. */
 LB_MAP(lb_vips, HASH, 0, 65536, struct lb_address, struct lb_vip);

@@ -31,12 +31,14 @@ static __always_inline __u32 dearest(__u32 block, __u32 members, __u32 hash)
 
 	if (!page || !ranks)
 		return 0;
-	if (members > LB_RENDEZVOUS_MEMBERS)
-		members = LB_RENDEZVOUS_MEMBERS;
-	for (__u32 i = 0; i < members; i++) {
-		__u32 preference = page->words[(block + members + i) % LB_PAGE_WORDS];
-		__u32 place = preference + slot * (preference >> LB_RENDEZVOUS_BITS);
+	/* The constant ends the loop: the verifier before 6.8 does not compare two numbers of which it knows only ranges. */
+	for (__u32 i = 0; i < LB_RENDEZVOUS_MEMBERS; i++) {
+		__u32 preference, place;
 
+		if (i >= members)
+			break;
+		preference = page->words[(block + members + i) % LB_PAGE_WORDS];
+		place = preference + slot * (preference >> LB_RENDEZVOUS_BITS);
 		/* Of two that are as dear, the highest bits of the preference decide. */
 		best = larger(best, (__u64)ranks->ranks[place % (1 << LB_RENDEZVOUS_BITS)] << 32 | preference);
 	}

@@ -303,6 +303,17 @@ def teach(forwarders: Forwarders, datapath: Datapath, families: Sequence[Address
         eventually(lambda prove=prove: not datapath.apply(prove).problem, "the proof of the first service")  # type: ignore[misc]
 
 
+def shorten(datapath: Datapath) -> None:
+    """Look, as an agent does every second, until there are shortcuts to all frontends."""
+
+    def look() -> bool:
+        problem = datapath.observe(()).problem
+        assert not problem, problem
+        return not datapath._tables.shortcuts.waiting()
+
+    eventually(look, "shortcuts")
+
+
 def bench(folder: Path, services: Sequence[int] = (1, 1_000, 10_000)) -> list[Row]:
     """Rows for each number of programmed services. Needs root."""
     rows: list[Row] = []
@@ -315,6 +326,7 @@ def bench(folder: Path, services: Sequence[int] = (1, 1_000, 10_000)) -> list[Ro
             program(datapath, range(there, count))
             if not there:
                 teach(forwarders, datapath)
+            shorten(datapath)
             there = count
             ours = shim.get(node.bpffs / "progs" / INGRESS)
             assert ours is not None

@@ -96,6 +96,7 @@ def _packet(folder: Path, backends: int) -> Points:
             packets.program_services(datapath, family, range(there, count))
             if not there:
                 packets.teach(forwarders, datapath, (family,))
+            packets.shorten(datapath)
             there = count
             ours = shim.get(node.bpffs / "progs" / INGRESS)
             assert ours is not None

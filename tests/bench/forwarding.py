@@ -18,7 +18,7 @@ from typing import Protocol
 from announcer.model.net import IPAddress
 from tests.bench import rules
 from tests.bench.own_core import OwnCore
-from tests.bench.packets import IPV4, LIMITS, PORT, program
+from tests.bench.packets import IPV4, LIMITS, PORT, program, shorten
 from tests.bench.report import Row, speed
 from tests.bench.under_test import compiled
 from tests.bench.way import Way
@@ -51,6 +51,7 @@ def _plain(_way: Way, _services: int) -> None:
 def _ours(way: Way, services: int) -> None:
     datapath = way.node.attached(LIMITS)
     program(datapath, range(services))
+    shorten(datapath)
 
 
 def _bounce(way: Way, _services: int) -> None:

@@ -58,6 +58,7 @@ def test_packets_are_checked_as_they_are_timed(node: Node, tmp_path: Path, monke
     packets.program(datapath, range(2))
     forwarders = Forwarders(tmp_path, socket.if_nametoindex("eth0"))
     packets.teach(forwarders, datapath)
+    packets.shorten(datapath)
     ours = shim.get(node.bpffs / "progs" / INGRESS)
     assert ours is not None
     to = node.link().address

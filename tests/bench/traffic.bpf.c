@@ -28,6 +28,29 @@ struct {
 	__type(value, __u64);
 } arrived SEC(".maps");
 
+/* What is timed: from the making of the first packet to the arrival of the one of this number (CLOCK_MONOTONIC nanoseconds, 0:
+ * not yet). */
+struct flight {
+	__u64 began;
+	__u64 ended;
+	__u32 awaited;
+	__u32 came;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flight);
+} flights SEC(".maps");
+
+static __always_inline struct flight *this_flight(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&flights, &zero);
+}
+
 /* No more than `most` packets on their way, 0: as many as come. `sent` since it was set; they come back on `cpu`. */
 struct window {
 	__u64 most;
@@ -80,10 +103,14 @@ static __always_inline void renew_checksum(struct xdp_md *ctx)
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
+	struct flight *flight = this_flight();
+
 	if (!has_room())
 		return XDP_DROP;
-	if (next_packet(ctx))
+	if (!flight || next_packet(ctx))
 		return XDP_ABORTED;
+	if (!flight->began)
+		flight->began = bpf_ktime_get_ns();
 	renew_checksum(ctx);
 	return bpf_redirect(ctx->ingress_ifindex, 0);
 }
@@ -94,6 +121,7 @@ int sink(struct xdp_md *ctx)
 	void *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = (void *)(long)ctx->data;
 	struct iphdr *ip = (void *)(eth + 1);
+	struct flight *flight = this_flight();
 	__u32 zero = 0;
 	__u64 *packets;
 
@@ -104,6 +132,8 @@ int sink(struct xdp_md *ctx)
 	packets = bpf_map_lookup_elem(&arrived, &zero);
 	if (packets)
 		*packets += 1;
+	if (flight && ++flight->came == flight->awaited)
+		flight->ended = bpf_ktime_get_ns();
 	return XDP_DROP;
 }
 

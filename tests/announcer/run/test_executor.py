@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
+
+import pytest
 
 from announcer.model.bgp import Route
+from announcer.model.errors import BugError
 from announcer.model.lb import Frontend, FrontendKey
 from announcer.model.net import IPAddress, Protocol
 from announcer.model.observed import BgpObserved, DatapathObserved, Outcome, OutcomeState
@@ -123,3 +127,86 @@ def test_neighbors_are_configured_before_their_routes_are_given() -> None:
     neighbors = ConfigureNeighbors(lane="speaker", neighbors=())
     calls, _ = run([neighbors, announce(A)])
     assert calls == [(neighbors,), (announce(A),)]
+
+
+class SlowSpeaker(Speaker):
+    """Answers some turns of the loop later, and not two at a time."""
+
+    def __init__(self, kernel: Kernel, fail: Sequence[AnyStep] = ()) -> None:
+        super().__init__(kernel, fail)
+        self.busy = False
+        self.turns = 20
+
+    async def apply(self, steps: Sequence[AnyStep]) -> list[Outcome]:
+        assert not self.busy
+        self.busy = True
+        try:
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+            return await super().apply(steps)
+        finally:
+            self.busy = False
+
+
+MANY = [f"198.51.{number // 250}.{number % 250}" for number in range(3000)]
+LAST = program(MANY[-1])
+INTO_SERVICE: list[AnyStep] = list(chain.from_iterable((program(vip), announce(vip)) for vip in MANY))
+
+
+def run_many(steps: list[AnyStep], fail: Sequence[AnyStep] = ()) -> tuple[list[tuple[AnyStep, ...]], list[Outcome]]:
+    kernel = Kernel(fail)
+    outcomes: list[Outcome] = []
+    asyncio.run(Executor(kernel, SlowSpeaker(kernel, fail), outcomes.append).carry_out(steps))
+    return kernel.calls, outcomes
+
+
+def test_the_first_routes_of_many_do_not_wait_for_the_last_vip() -> None:
+    calls, outcomes = run_many(INTO_SERVICE)
+    assert len(outcomes) == len(INTO_SERVICE)
+    bulks = [call for call in calls if isinstance(call[0], Announce)]
+    assert list(chain.from_iterable(bulks)) == INTO_SERVICE[1::2], "in their order"
+    assert 1 < len(bulks) < 10
+    assert calls.index(bulks[0]) < len(MANY), "others are still to be programmed"
+    assert len(bulks[1]) > len(bulks[0]), "more was programmed while the first were under way"
+
+
+def test_a_lane_of_which_a_step_is_under_way_waits_for_it() -> None:
+    first, last = MANY[0], MANY[-1]
+    calls, outcomes = run_many([*INTO_SERVICE, remove(first), remove(last)], fail=[announce(first)])
+    assert (remove(first),) not in calls
+    assert calls[-1] == (remove(last),)
+    assert [each.step for each in outcomes if each.state is OutcomeState.FAILED] == [announce(first)]
+
+
+def test_a_withdrawal_goes_behind_what_is_under_way_and_before_anything_is_programmed() -> None:
+    calls, _ = run_many([*INTO_SERVICE, withdraw(A), program(B)])
+    assert calls[-1] == (program(B),)
+    assert calls[-2][-1] == withdraw(A)
+
+
+def test_what_is_under_way_ends_with_the_round() -> None:
+    def report(outcome: Outcome) -> None:
+        if outcome.step == LAST:
+            raise BugError("the round ends here")
+
+    async def broken() -> bool:
+        kernel = Kernel()
+        speaker = SlowSpeaker(kernel)
+        speaker.turns = 10**9
+        with pytest.raises(BugError):
+            await Executor(kernel, speaker, report).carry_out(INTO_SERVICE)
+        await asyncio.sleep(0)
+        return speaker.busy
+
+    assert not asyncio.run(broken())
+
+
+def test_an_error_of_ours_under_way_is_not_lost() -> None:
+    class Broken(Speaker):
+        async def apply(self, steps: Sequence[AnyStep]) -> list[Outcome]:
+            raise BugError("no such step")
+
+    kernel = Kernel()
+    with pytest.raises(BugError):
+        asyncio.run(Executor(kernel, Broken(kernel), lambda _: None).carry_out(INTO_SERVICE))
+    assert len(kernel.calls) < len(MANY)

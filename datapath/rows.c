@@ -23,7 +23,7 @@ enum { LOOK = 32 };
 
 /*
  * Many slots at a time, without a branch: whether one is free cannot be foreseen, and to have guessed wrongly costs more than
- * to look at twenty others.
+ * to look at ten others.
  */
 static uint32_t look_ahead(const uint8_t *room, uint32_t at, uint32_t skip, uint32_t mask)
 {

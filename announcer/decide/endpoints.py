@@ -7,6 +7,7 @@ while the control plane moves it (KEP-752).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import msgspec
 
@@ -97,6 +98,8 @@ def _merge(same: list[Endpoint], port: int, node_name: str, publish_not_ready: b
     The control plane reports a terminating endpoint as not ready, unless the Service publishes not-ready addresses,
     and then it means it (``EndpointConditions`` in k8s.io/api/discovery/v1).
     """
+    if len(same) == 1:
+        return _alone(same[0], port, node_name, publish_not_ready)
     ending = [one for one in same if one.terminating]
     telling = ending or same
     return Candidate(
@@ -105,6 +108,23 @@ def _merge(same: list[Endpoint], port: int, node_name: str, publish_not_ready: b
         draining=any(one.serving for one in ending),
         zone=next((one.zone for one in telling if one.zone), ""),
         node=next((one.node_name for one in telling if one.node_name), ""),
-        for_zones=tuple(sorted({zone for one in telling for zone in one.for_zones})),
-        for_nodes=tuple(sorted({node for one in telling for node in one.for_nodes})),
+        for_zones=_sorted(chain.from_iterable(one.for_zones for one in telling)),
+        for_nodes=_sorted(chain.from_iterable(one.for_nodes for one in telling)),
     )
+
+
+def _alone(one: Endpoint, port: int, node_name: str, publish_not_ready: bool) -> Candidate:
+    """The same of an endpoint that stands in one slice, as nearly all do, in half of the time."""
+    return Candidate(
+        backend=Backend(one.addresses[0], port, one.node_name == node_name),
+        ready=publish_not_ready or one.ready,
+        draining=one.terminating and one.serving,
+        zone=one.zone,
+        node=one.node_name,
+        for_zones=_sorted(one.for_zones) if one.for_zones else (),
+        for_nodes=_sorted(one.for_nodes) if one.for_nodes else (),
+    )
+
+
+def _sorted(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))

@@ -128,11 +128,23 @@ def can_vary(flow: Flow) -> bool:
     return flow.protocol in _SUM_AT
 
 
+class Template(NamedTuple):
+    """A frame from port 0, and where in it its source port and its checksum stand."""
+
+    frame: bytes
+    port_at: int
+    sum_at: int
+
+
+def template(flow: Flow, to: bytes, tags: Sequence[int] = (), ttl: int = _TTL) -> Template:
+    """What frames like that of :func:`build` have in common, whatever their source port."""
+    at = _ETHERNET + _TAG * len(tags) + (_IPV4 if flow.dest.version == 4 else _IPV6)
+    return Template(build(flow._replace(source_port=0), to, tags, ttl), at, at + _SUM_AT[flow.protocol])
+
+
 def varied(flow: Flow, ports: Iterable[int], to: bytes, tags: Sequence[int] = (), ttl: int = _TTL) -> Iterator[bytes]:
     """What :func:`build` makes of the flow, from each of these source ports instead of its own."""
-    base = build(flow._replace(source_port=0), to, tags, ttl)
-    at = _ETHERNET + _TAG * len(tags) + (_IPV4 if flow.dest.version == 4 else _IPV6)
-    sum_at = at + _SUM_AT[flow.protocol]
+    base, at, sum_at = template(flow, to, tags, ttl)
     before, between, after = base[:at], base[at + 2 : sum_at], base[sum_at + 2 :]
     rest = ~int.from_bytes(base[sum_at : sum_at + 2], "big") & 0xFFFF
     for port in ports:

@@ -7,11 +7,13 @@ second program without side effects would be another program, and would prove no
 
 from __future__ import annotations
 
+from array import array
 from typing import NamedTuple
 
 from announcer.model.errors import TargetError
 from datapath import abi, shim
 from datapath.abi import PacketReason, Verdict
+from datapath.packet import Template
 
 _VERDICTS = tuple(Verdict)
 _REASONS = tuple(PacketReason)
@@ -21,7 +23,7 @@ _MARK = abi.PROBE.pack(abi.PROBE_MAGIC, 0, 0, 0)
 class Answer(NamedTuple):
     """What the program did. ``backend``: id, 0 for none; ``ifindex``: device it would leave by, 0 for none.
 
-    ``raw``: all of it as :func:`raw` has it.
+    ``raw``: all of it, the verdict in one byte, metadata and frame.
     """
 
     verdict: Verdict
@@ -32,9 +34,12 @@ class Answer(NamedTuple):
     raw: bytes = b""
 
 
-def raw(prog: int, ifindex: int, frame: bytes) -> bytes:
-    """As :func:`run`, but not taken apart. Raises ``TargetError``."""
-    return b"%c%b%b" % shim.run_xdp(prog, ifindex, frame, _MARK)
+def raw(prog: int, ifindex: int, template: Template, ports: array[int]) -> bytes:
+    """As :func:`run` with a frame from each of these ports, but not taken apart: one ``raw`` behind the other.
+
+    Raises ``TargetError``.
+    """
+    return shim.run_xdp_from(prog, ifindex, template.frame, _MARK, template.port_at, template.sum_at, ports)
 
 
 def run(prog: int, ifindex: int, frame: bytes) -> Answer:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from announcer.model.lb import Frontend, FrontendKey, Mode
 from datapath import packet
 from datapath.abi import Verdict
-from datapath.packet import Flow
+from datapath.packet import Flow, Template
 from datapath.probe import Answer
 from datapath.readback import Held
 from datapath.rtnl import Link
@@ -78,7 +78,7 @@ class Renewals:
             self._arrivals,  # one object for all
             first,
             array("H", [flow.source_port for flow in flows[0]]),
-            hash(tuple(each.answer.raw for each in sent)),
+            hash(b"".join(each.answer.raw for each in sent)),
             frozenset(answer.ifindex for answer in redirected),
         )
 
@@ -92,22 +92,22 @@ class Renewals:
         frontend: Frontend,
         held: Held | None,
         arrivals: Sequence[Arrival],
-        run: Callable[[int, bytes], bytes],
+        run: Callable[[int, Template, array[int]], bytes],
         takes_redirects: Callable[[int], bool],
     ) -> bool:
         """False: it was not good before, or for something else, or does not end the same: it has to be made from new.
 
-        ``run``: a frame through the program as if it came in by this device, and what became of it.
+        ``run``: frames from these ports through the program as if they came in by this device, and what became of
+        them.
         """
         good = self._good.get(frontend.key)
         if good is None or good.frontend is not frontend or good.held is not held or good.arrivals != arrivals:
             return False
         if any(each.device.native for each in arrivals) and not all(map(takes_redirects, good.leave_by)):
             return False
-        answers = tuple(
-            run(arrival.device.ifindex, frame)
-            for arrival in arrivals
-            for frame in packet.varied(good.first, good.ports, arrival.device.address, arrival.tags)
+        answers = b"".join(
+            run(each.device.ifindex, packet.template(good.first, each.device.address, each.tags), good.ports)
+            for each in arrivals
         )
         return hash(answers) == good.answers
 

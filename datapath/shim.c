@@ -354,6 +354,47 @@ int lk_run_xdp(int prog_fd, __u32 ifindex, const void *packet, __u32 size, __u32
 	return run.retval;
 }
 
+static void put_be16(__u8 *at, __u32 value)
+{
+	at[0] = value >> 8;
+	at[1] = value;
+}
+
+/*
+ * lk_run_xdp() with this frame from each of `ports` instead of 0; `port_at` and `sum_at`: where in `packet` the port and the
+ * checksum over it stand. Writes a byte for each, the verdict, and behind it what lk_run_xdp() does.
+ */
+int lk_run_xdp_from(int prog_fd, __u32 ifindex, const void *packet, __u32 size, __u32 meta, __u32 port_at, __u32 sum_at,
+		    const __u16 *ports, __u32 count, void *out, __u32 *out_size)
+{
+	__u32 room = *out_size, rest;
+	__u8 frame[512], *next = out;
+
+	*out_size = 0;
+	if (size > sizeof(frame) || port_at + 2 > size || sum_at + 2 > size)
+		return -EINVAL;
+	memcpy(frame, packet, size);
+	rest = 0xffff & ~(frame[sum_at] << 8 | frame[sum_at + 1]);
+	for (__u32 i = 0; i < count; i++) {
+		__u32 sum = rest + ports[i], left;
+		int verdict;
+
+		if (*out_size == room)
+			return -ENOSPC;
+		left = room - *out_size - 1;
+		sum = 0xffff & ~(sum + (sum >> 16));
+		put_be16(frame + port_at, ports[i]);
+		put_be16(frame + sum_at, sum ? sum : 0xffff); /* 0 would be: no checksum */
+		verdict = lk_run_xdp(prog_fd, ifindex, frame, size, meta, next + 1, &left);
+		if (verdict < 0)
+			return verdict;
+		*next = verdict;
+		next += 1 + left;
+		*out_size += 1 + left;
+	}
+	return 0;
+}
+
 /* A program of the type "syscall", which is run by nobody else. It finds `context`, and may leave an answer there. */
 int lk_run_syscall(int prog_fd, void *context, __u32 size)
 {

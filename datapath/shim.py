@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from array import array
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,8 @@ int lk_update(int fd, const void *key, const void *value);
 int lk_lookup(int fd, const void *key, void *value);
 int lk_delete(int fd, const void *key);
 int lk_dump(int fd, void *keys, void *values, uint32_t max_entries);
+int lk_run_xdp_from(int prog_fd, uint32_t ifindex, const void *packet, uint32_t size, uint32_t meta, uint32_t port_at,
+                    uint32_t sum_at, const uint16_t *ports, uint32_t count, void *out, uint32_t *out_size);
 int lk_run_xdp(int prog_fd, uint32_t ifindex, const void *packet, uint32_t size, uint32_t meta, void *out,
                uint32_t *out_size);
 int lk_run_syscall(int prog_fd, void *context, uint32_t size);
@@ -58,6 +61,8 @@ _ffi.cdef(_DECLARATIONS)
 #: Memory as it comes: room for all that a map may hold is megabytes, of which the kernel fills few.
 _untouched = _ffi.new_allocator(should_clear_after_alloc=False)
 #: For what the kernel has to say: a frame that was sent through a program, or a value of most maps.
+#: By how much a frame may become longer in a program, verdict included.
+_GROWTH = 256
 _room, _size = _ffi.new("char[]", 1 << 17), _ffi.new("uint32_t *")
 
 
@@ -268,6 +273,25 @@ def run_xdp(prog: int, ifindex: int, packet: bytes, meta: bytes) -> tuple[int, b
         _checked(verdict, f"BPF_PROG_TEST_RUN ifindex {ifindex}")
     after = bytes(_ffi.buffer(_room, _size[0]))
     return verdict, after[: len(meta)], after[len(meta) :]
+
+
+def run_xdp_from(
+    prog: int, ifindex: int, packet: bytes, meta: bytes, port_at: int, sum_at: int, ports: array[int]
+) -> bytes:
+    """As :func:`run_xdp` with this frame from each of these source ports (16 bits each) instead of 0.
+
+    ``port_at``, ``sum_at``: where in the frame the port and the checksum over it stand. Returns for each a byte, the
+    verdict, and metadata and frame after it, one behind the other.
+    """
+    data = meta + packet
+    needed = len(ports) * (len(data) + _GROWTH)
+    room = _room if needed <= len(_room) else _ffi.new("char[]", needed)
+    _size[0] = len(room)
+    at = len(meta) + port_at, len(meta) + sum_at
+    sources = _ffi.from_buffer("uint16_t[]", ports)
+    result = _lib().lk_run_xdp_from(prog, ifindex, data, len(data), len(meta), *at, sources, len(ports), room, _size)
+    _checked(result, f"BPF_PROG_TEST_RUN ifindex {ifindex}")
+    return bytes(_ffi.buffer(room, _size[0]))
 
 
 def run_syscall(prog: int, context: bytes = b"") -> bytes:

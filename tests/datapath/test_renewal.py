@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
+from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
-from announcer.model.lb import Backend, Mode
+from announcer.model.lb import Backend, Frontend, Mode
 from announcer.model.net import Protocol
 from datapath import abi, packet, probe, shim
 from datapath.hand import Datapath
 from datapath.links import Links
+from datapath.packet import Flow
 from tests.datapath.node import (
     BEHIND,
     LOCAL,
@@ -53,17 +57,19 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often what is done."""
     counts: Counter[str] = Counter()
 
-    def count(where: Any, name: str) -> None:
+    def count(where: Any, name: str, of: str = "", many: Callable[..., int] = lambda *_: 1) -> None:
         real = getattr(where, name)
 
         def counting(*args: Any, **kwargs: Any) -> Any:
-            counts[name] += 1
+            counts[of or name] += many(*args)
             return real(*args, **kwargs)
 
         monkeypatch.setattr(where, name, counting)
 
-    for where, name in ((probe, "run"), (packet, "build"), (shim, "run_xdp"), (Links, "observe")):
+    for where, name in ((probe, "run"), (packet, "build"), (Links, "observe")):
         count(where, name)
+    count(shim, "run_xdp", "packets")
+    count(shim, "run_xdp_from", "packets", lambda *args: len(args[-1]))
     return counts
 
 
@@ -75,11 +81,31 @@ def test_a_proof_is_made_anew_with_all_its_packets(node: Node, counted: Counter[
     proven(datapath, wanted)
     counted.clear()
     done(verify(datapath, wanted))
-    assert counted["run_xdp"] == max(1, len(wanted.backends))
+    assert counted["packets"] == max(1, len(wanted.backends))
     if what in KEPT:
         assert (counted["run"], counted["build"]) == (0, 1)
     else:
         assert counted["run"] == len(wanted.backends)
+
+
+@pytest.mark.parametrize("served", [KEPT["dsr"], KEPT["datagrams"], KEPT["IPv6"]], ids=["dsr", "datagrams", "IPv6"])
+def test_packets_from_many_ports_end_as_one_by_one(node: Node, served: Frontend) -> None:
+    """Also a datagram whose checksum would be 0, and with tags."""
+    datapath, link = node.attached(), node.link()
+    done(program(datapath, served))
+    client = ip_address("198.51.100.10" if served.key.vip.version == 4 else "2001:db8::10")
+    flow = Flow(client, 0, served.key.vip, served.key.port, served.key.protocol)
+    for tags in ((), (100,), (7, 100)):
+        template = packet.template(flow, link.address, tags)
+        sum_of_0 = int.from_bytes(template.frame[template.sum_at : template.sum_at + 2], "big")
+        ports = array("H", [1, 1024, 65535, sum_of_0])
+        frames = list(packet.varied(flow, ports, link.address, tags))
+        one_by_one = b"".join(probe.run(datapath._prog, link.ifindex, frame).raw for frame in frames)
+        assert probe.raw(datapath._prog, link.ifindex, template, ports) == one_by_one
+    many = array("H", range(2000))  # more than the room that is kept
+    raws = probe.raw(datapath._prog, link.ifindex, packet.template(flow, link.address), many)
+    assert raws.startswith(probe.raw(datapath._prog, link.ifindex, packet.template(flow, link.address), many[:1]))
+    assert len(raws) > 1 << 17
 
 
 def test_the_proofs_of_a_round_take_the_devices_as_it_saw_them(node: Node, counted: Counter[str]) -> None:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * The frontend of a packet. A look into a hash map of the kernel is three calls and a slow hash, and reads three cache lines
+ * The frontend of a packet. A look into a hash map of the kernel is four calls and a slow hash, and reads three cache lines
  * from all over memory; where user space has left a shortcut it is none, and one line (datapath/shortcuts.py).
  */
 #ifndef LB_FRONTEND_H

@@ -17,8 +17,8 @@ FRAME = 80
 #: ``struct scene`` of scene.h.
 _SCENE = struct.Struct(f"={FRAME}sIIIHHHH")
 _ZERO = bytes(4)
-#: Offsets of the source port and of the last two bytes of source and destination address.
-_PLACES = {4: (14 + 20, 14 + 12 + 2, 14 + 16 + 2), 6: (14 + 40, 14 + 8 + 14, 14 + 24 + 14)}
+#: Offsets of the source port and of the last four bytes of source and destination address.
+_PLACES = {4: (14 + 20, 14 + 12, 14 + 16), 6: (14 + 40, 14 + 8 + 12, 14 + 24 + 12)}
 #: Of each family: 1,024 together.
 _REFERENCE_SERVICES = 512
 
@@ -47,7 +47,7 @@ class Scenes:
         assert len(frame) == FRAME, f"{len(frame)} bytes"
         port_at, source_at, destination_at = _PLACES[frame[14] >> 4]
         if replies:
-            port_at, source_at = port_at + 2, FRAME - 2  # the end of what is carried
+            port_at, source_at = port_at + 2, FRAME - 4  # the end of what is carried
         scene = _SCENE.pack(frame, flows, services, 0, port_at, source_at, destination_at, int(replies))
         shim.update(self._map, _ZERO, scene, "scenes")
 

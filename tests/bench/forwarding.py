@@ -66,7 +66,8 @@ def _iptables(way: Way, services: int) -> None:
 
 def _nftables(way: Way, services: int) -> None:
     _track(way)
-    run("nft", "-f", "-", netns=way.node.netns, stdin=rules.nftables(_vips(services), PORT, _BACKENDS))
+    text = rules.nftables(_vips(services), PORT, _BACKENDS)
+    run("nft", "-f", "-", netns=way.node.netns, stdin=text, within=180)  # 10,000 services: 20 to 40 s
 
 
 def _track(way: Way) -> None:

@@ -21,10 +21,10 @@ _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def run(*argv: str, netns: str | None = None, stdin: str | None = None) -> str:
-    """Run a command (in a namespace) and return what it printed; a failure shows its stderr."""
+def run(*argv: str, netns: str | None = None, stdin: str | None = None, within: float = 30) -> str:
+    """Run a command (in a namespace) and return what it printed; a failure shows its stderr. ``within``: seconds."""
     command = ["nsenter", f"--net=/run/netns/{netns}", *argv] if netns else list(argv)
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=within)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
     return done.stdout
 

@@ -53,7 +53,7 @@ test-kernels: root-only setup ## more datapath tests in virtual machines (KERNEL
 figures: root-only setup ## the promise in figures, as a table and in figures.json (DOCS=1 writes docs/figures.md)
 	@$(BIN)/python -m tests.figures $(if $(DOCS),--docs)
 
-bench: root-only setup ## what a packet costs, a route, and an idle agent, as a table and in bench.json (6 to 8 minutes)
+bench: root-only setup ## what a packet costs, a route, and an idle agent, as a table and in bench.json (5 to 6 minutes)
 	@$(BIN)/python -m tests.bench
 
 bench-scale: root-only setup ## how costs grow with size: charts and data in docs/performance (about 5 minutes)

@@ -60,9 +60,9 @@ _ffi = cffi.FFI()
 _ffi.cdef(_DECLARATIONS)
 #: Memory as it comes: room for all that a map may hold is megabytes, of which the kernel fills few.
 _untouched = _ffi.new_allocator(should_clear_after_alloc=False)
-#: For what the kernel has to say: a frame that was sent through a program, or a value of most maps.
 #: By how much a frame may become longer in a program, verdict included.
 _GROWTH = 256
+#: For what the kernel has to say: frames that were sent through a program, or a value of most maps.
 _room, _size = _ffi.new("char[]", 1 << 17), _ffi.new("uint32_t *")
 
 

@@ -111,6 +111,8 @@ class Node:
             [
                 f"addr add {NODE}/24 dev eth0",
                 "link set eth0 up",
+                # Else its answers, for which the kernel asks now and then, would be counted with a test's packets.
+                f"neigh add {ROUTER} lladdr {ROUTER_MAC} dev eth0",
                 f"route add default via {ROUTER}",
                 "route add 10.244.1.0/24 dev pod",
             ],
@@ -166,6 +168,10 @@ class Node:
 
     def ip(self, *lines: str) -> None:
         ip(self.netns, lines)
+
+    def forget_router(self) -> None:
+        """Let the kernel find out by itself where its packets for the IPv4 router have to go."""
+        self.ip(f"neigh del {ROUTER} dev eth0")
 
     def run(self, *argv: str) -> str:
         return run(*argv, netns=self.netns)

@@ -75,6 +75,7 @@ def test_no_neighbour(node: Node) -> None:
 
 
 def test_a_neighbour_that_was_flushed_is_noticed_and_healed(node: Node) -> None:
+    node.forget_router()
     datapath = node.attached()
     done(program(datapath, TO_REMOTE))
     proven(datapath, TO_REMOTE)

@@ -224,6 +224,7 @@ def test_a_trace_that_cannot_be_says_why(node: Node) -> None:
 
 
 def test_neighbours_are_managed_while_a_backend_needs_them(node: Node) -> None:
+    node.forget_router()
     datapath = node.attached()
     done(program(datapath, frontend(REMOTE)))
     shown = node.run("ip", "-d", "neigh", "show", str(ROUTER))

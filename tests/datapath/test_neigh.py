@@ -45,6 +45,12 @@ def flags(node: Node, address: object = ROUTER) -> str:
     return node.run("ip", "-d", "neigh", "show", str(address))
 
 
+@pytest.fixture(autouse=True)
+def unknown(node: Node) -> None:
+    """How the router is reached is what these tests are about."""
+    node.forget_router()
+
+
 @contextmanager
 def nexthops(*, managed: bool = True, clock: list[float] | None = None) -> Iterator[Nexthops]:
     rtnl, notices = Rtnl(), Notices()

@@ -62,6 +62,7 @@ class Prover:
         self._maps = maps
         self._look = look
         self._prog = prog
+        self._run_all = functools.partial(probe.raw, prog)
         self._arrivals = arrivals
         self._unresolved = unresolved
         self._takes_redirects = functools.cache(takes_redirects)
@@ -75,9 +76,8 @@ class Prover:
         """
         if not self._renewals.knows(frontend):
             return False
-        run = functools.partial(probe.raw, self._prog)
         held = self._look(frontend.key)
-        return self._renewals.again(frontend, held, self._arrivals, run, self._takes_redirects)
+        return self._renewals.again(frontend, held, self._arrivals, self._run_all, self._takes_redirects)
 
     def problem(self, frontend: Frontend) -> str:
         """The first thing that is wrong with it, empty if nothing is. Raises ``TargetError``."""

@@ -24,6 +24,9 @@ _RangesOf = Callable[[int], Ranges]
 _Backends = tuple[Backend, ...]
 _NO_NUMBERS = array("I")
 _GENEVE = int(abi.BackendFlag.GENEVE)
+_NO_DECAPS: dict[bytes, bytes] = {}
+#: ``struct lb_vip``, by whether it serves.
+_VIP_VALUES = {serves: abi.VIP.pack(abi.VipFlag.SERVES if serves else 0) for serves in (False, True)}
 
 
 class Held(NamedTuple):
@@ -84,12 +87,16 @@ class Contents(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A frontend as it was read before: its entry, where the block is watched, and what follows from these."""
+    """A frontend as it was read before: its entry, where the block is watched, and what follows from these.
+
+    ``decaps``: the entries in the map of what others may send that its members on this node need.
+    """
 
     key: FrontendKey
     raw: bytes
     slot: int
     held: Held
+    decaps: dict[bytes, bytes]
 
 
 class Reader:
@@ -131,7 +138,7 @@ class Reader:
         for raw_key, known in self._known.items():
             if known.held.for_others or raw_key in others:
                 known = self._known[raw_key] = _with_others(known, others.get(raw_key, ()))
-            held, vip = _checked(raw_key, known, decaps.get), raw_key[: abi.ADDRESS_BYTES]
+            held, vip = _checked(known, decaps.get), raw_key[: abi.ADDRESS_BYTES]
             problem = "" if held.problem else vip_problem(known.key.vip, vips.get, serves=vip in served)
             frontends[known.key] = held._replace(problem=problem) if problem else held
         return Contents(frontends, vips, decaps)
@@ -148,12 +155,11 @@ class Reader:
             raw_key, raw, self._sources.verified, changed=before is None or not self._watch.same(before.slot)
         )
         wanted = self._decaps.of(raw_key)
-        if wanted:
-            own = encode.decap_entries_of(raw_key, known.held.members)
-            wanted = dict(wanted.items() - own.items())
-        others = [entry for entry in wanted.items() if self._maps.decaps.get(entry[0]) == entry[1]]
-        known = self._known[raw_key] = _with_others(known, _backends(others))
-        return _checked(raw_key, known, self._maps.decaps.get)
+        if wanted or known.held.for_others:
+            rest = wanted.items() - known.decaps.items()
+            others = [entry for entry in rest if self._maps.decaps.get(entry[0]) == entry[1]]
+            known = self._known[raw_key] = _with_others(known, _backends(others))
+        return _checked(known, self._maps.decaps.get)
 
     def doubt(self, key: FrontendKey) -> None:
         """Its entry was written since it was read."""
@@ -202,8 +208,8 @@ class Reader:
         """By frontend: what is taken from other nodes beyond what its members need."""
         rest = decaps.keys() - self._decaps.lingering()
         if rest:
-            for raw_key, known in self._known.items():
-                rest.difference_update(encode.decap_entries_of(raw_key, known.held.members))
+            for known in self._known.values():
+                rest.difference_update(known.decaps)
         by_frontend: dict[bytes, list[tuple[bytes, bytes]]] = {}
         for entry in rest:
             by_frontend.setdefault(encode.decap_frontend(entry), []).append((entry, decaps[entry]))
@@ -231,7 +237,8 @@ class Reader:
         held = Held(entry, members, numbers, problem, ranges)  # and for others, which the entry does not tell
         key = before.key if before else encode.decode_frontend_key(raw_key)
         self._by_slot[slot] = raw_key
-        known = self._known[raw_key] = _Known(key, raw, slot, held)
+        decaps = encode.decap_entries_of(raw_key, members) or _NO_DECAPS  # one object for all that need none
+        known = self._known[raw_key] = _Known(key, raw, slot, held, decaps)
         self._doubtful.add(raw_key)
         return known
 
@@ -263,7 +270,7 @@ def vip_problem(vip: IPAddress, get: _Get, *, serves: bool) -> str:
 
 def vip_value(serves: bool) -> bytes:
     """``struct lb_vip``."""
-    return abi.VIP.pack(abi.VipFlag.SERVES if serves else 0)
+    return _VIP_VALUES[serves]
 
 
 def backend_at(maps: Maps, number: int) -> _Found:
@@ -284,12 +291,12 @@ def source_at(maps: Maps, number: int) -> bytes:
     return bytes(maps.backends.bytes[at : at + abi.ADDRESS_BYTES])
 
 
-def _checked(raw_key: bytes, known: _Known, decap: _Get) -> Held:
+def _checked(known: _Known, decap: _Get) -> Held:
     """With what the map of what others may send has to say of it."""
     held = known.held
     if held.problem:
         return held
-    if any(decap(raw) != value for raw, value in encode.decap_entries_of(raw_key, held.members).items()):
+    if known.decaps and any(decap(raw) != value for raw, value in known.decaps.items()):
         return held._replace(problem="a decapsulation entry of a local backend is missing or wrong")
     return held
 

@@ -39,14 +39,14 @@ class Sent(NamedTuple):
 
 
 class _Good(NamedTuple):
-    """A proof that was good. The same packets came in by each of ``arrivals``: the first one, and others from
+    """A proof that was good. The same packets came in by each of ``arrivals``: its frame in ``frames``, from each of
     ``ports``. ``answers``: a digest of what became of them; ``leave_by``: the devices that they were redirected to.
     """
 
     frontend: Frontend
     held: Held
     arrivals: Sequence[Arrival]
-    first: Flow
+    frames: tuple[Template, ...]
     ports: array[int]
     answers: int
     leave_by: frozenset[int]
@@ -76,7 +76,7 @@ class Renewals:
             frontend,
             held,
             self._arrivals,  # one object for all
-            first,
+            tuple(packet.template(first, each.device.address, each.tags) for each in arrivals),
             array("H", [flow.source_port for flow in flows[0]]),
             hash(b"".join(each.answer.raw for each in sent)),
             frozenset(answer.ifindex for answer in redirected),
@@ -105,11 +105,8 @@ class Renewals:
             return False
         if any(each.device.native for each in arrivals) and not all(map(takes_redirects, good.leave_by)):
             return False
-        answers = b"".join(
-            run(each.device.ifindex, packet.template(good.first, each.device.address, each.tags), good.ports)
-            for each in arrivals
-        )
-        return hash(answers) == good.answers
+        sent = zip(arrivals, good.frames, strict=True)
+        return hash(b"".join([run(each.device.ifindex, frame, good.ports) for each, frame in sent])) == good.answers
 
     def forget(self, key: FrontendKey) -> None:
         """It is served no more."""

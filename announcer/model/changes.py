@@ -13,6 +13,7 @@ V = TypeVar("V")
 
 #: To look up a key costs as much as to pass by some twenty: hashing an address is Python code.
 _PASSED_BY_IN_A_LOOKUP = 20
+_NOTHING = object()
 
 
 class Derived(dict[K, V]):
@@ -72,9 +73,7 @@ def changed(before: Mapping[K, Any], after: Mapping[K, Any]) -> list[K]:
         return []
     touched = after.touched_since(before) if isinstance(after, Derived) else None
     if touched is not None:
-        return [
-            key for key in touched if (key in before) is not (key in after) or before.get(key) is not after.get(key)
-        ]
+        return [key for key in touched if before.get(key, _NOTHING) is not after.get(key, _NOTHING)]
     if len(before) == len(after) and all(map(is_, before, after)):
         return list(compress(after, map(is_not, before.values(), after.values())))
     found = [key for key, value in after.items() if before.get(key) is not value]

@@ -40,9 +40,11 @@ class _Failing:
         """Those among these."""
         before, self._proofs = self._proofs, proofs
         for vip in changed(before, proofs):
-            self._found.pop(vip, None)
-            if vip in proofs and not proofs[vip].ok:
-                self._found[vip] = proofs[vip]
+            proof = proofs.get(vip)
+            if proof is not None and not proof.ok:
+                self._found[vip] = proof
+            else:
+                self._found.pop(vip, None)
         return self._found.values()
 
 

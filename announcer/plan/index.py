@@ -156,26 +156,39 @@ class Index:
             yield from (key.vip for key in (*before.damaged, *after.damaged))
 
     def _follow_proofs(self, observed: Observed) -> Iterator[IPAddress]:
+        over, made = list[_Age](), list[_Age]()
         for vip in changed(self._observed.proofs, observed.proofs):
             before, after = self._observed.proofs.get(vip), observed.proofs.get(vip)
             if vip in self.served:
-                self._age(vip, before, after)
+                over += _age(vip, before)
+                made += _age(vip, after)
                 _keep(self.unproven, vip, after is None or not after.ok)
             if before is None or after is None or not (before.ok and after.ok):
                 yield vip  # a good proof that was made anew changes nothing but its age
+        self._reorder(over, made)
 
     def _serve(self, vip: IPAddress, proof: Proof | None, *, now: bool) -> None:
         """It is one that should be served now, or is not."""
         if now is not (vip in self.served):
-            self._age(vip, None if now else proof, proof if now else None)
+            known = _age(vip, proof)
+            self._reorder([] if now else known, known if now else [])
         _keep(self.served, vip, now)
         _keep(self.unproven, vip, now and (proof is None or not proof.ok))
 
-    def _age(self, vip: IPAddress, before: Proof | None, after: Proof | None) -> None:
-        if before is not None:
-            del self._ages[bisect_left(self._ages, (before.at, vip.version, int(vip), vip))]
-        if after is not None:
-            insort(self._ages, (after.at, vip.version, int(vip), vip))
+    def _reorder(self, over: list[_Age], made: list[_Age]) -> None:
+        """Nearly always these are the oldest, and become the youngest: then all of them are moved at once."""
+        over.sort()
+        made.sort()
+        if self._ages[: len(over)] == over:
+            del self._ages[: len(over)]
+        else:
+            for age in over:
+                del self._ages[bisect_left(self._ages, age)]
+        if made and self._ages and made[0] < self._ages[-1]:
+            for age in made:
+                insort(self._ages, age)
+        else:
+            self._ages += made
 
     def _follow_routes(self, desired: Desired, observed: Observed) -> Iterator[IPAddress]:
         nobody: dict[IPNetwork, Any] = {}
@@ -243,6 +256,11 @@ def _inside(vips: Iterable[IPAddress], prefixes: set[IPNetwork]) -> Iterator[tup
     lengths = {(nlri.version, nlri.prefixlen) for nlri in prefixes}
     for vip in vips:
         yield from ((vip, nlri) for nlri in around(vip, lengths) if nlri in prefixes)
+
+
+def _age(vip: IPAddress, proof: Proof | None) -> list[_Age]:
+    """Of this proof; empty if there is none."""
+    return [] if proof is None else [(proof.at, vip.version, int(vip), vip)]
 
 
 def _is_sent(entry: RibEntry | None, wish: DesiredRoute) -> bool:

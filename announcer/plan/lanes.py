@@ -30,13 +30,19 @@ def into_service(view: View, vip: IPAddress) -> list[AnyStep]:
     steps += [ProgramFrontend(lane=lane, frontend=frontend) for frontend in program]
     announcements = _announcements(view, vip)
     if program or proof_is_due(view, vip) or (announcements and view.proof_is_old(vip)):
-        steps.append(Verify(lane=lane, vip=vip, frontends=tuple(wanted[key] for key in sorted(wanted))))
+        steps.append(verification(view, vip))
     steps += announcements
     outdated = [route for route in _outdated(view, vip) if route not in withdrawals]
     steps += [Withdraw(lane=lane, peer=peer, nlri=nlri) for peer, nlri in outdated]
     gone = sorted(key for key in view.present(vip) if key not in wanted)
     steps += [RemoveFrontend(lane=lane, key=key) for key in gone]
     return steps
+
+
+def verification(view: View, vip: IPAddress) -> Verify:
+    """Of all its frontends."""
+    wanted = view.wanted(vip)
+    return Verify(lane=str(vip), vip=vip, frontends=tuple(wanted[key] for key in sorted(wanted)))
 
 
 def _outdated(view: View, vip: IPAddress) -> list[PeerRoute]:

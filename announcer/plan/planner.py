@@ -48,10 +48,10 @@ class Planner:
             lanes = self._index.vips()
         view = View.through(self._index, desired, observed, now, settings or PlanSettings())
         # A VIP that is held back has nothing to do until it is not.
-        lanes.update(view.renewals, observed.damping)
-        vips = [vip for vip in lanes if self._index.knows(vip)]
-        self.planned = len(vips)
-        vip_steps, self._busy = vip_lanes(view, vips)
+        lanes.update(observed.damping)
+        vips, at_rest = [vip for vip in lanes if self._index.knows(vip)], view.renewals - lanes
+        self.planned = len(vips) + len(at_rest)
+        vip_steps, self._busy = vip_lanes(view, vips, at_rest)
         return (
             *device_lane(view),
             *speaker_lane(view),

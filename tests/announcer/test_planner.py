@@ -207,6 +207,29 @@ def test_a_look_that_finds_nothing_new_plans_only_the_proofs_that_are_next() -> 
     assert planner.planned == renewals
 
 
+def test_of_a_proof_that_is_made_anew_nothing_else_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen of them at each look: what a whole lane would ask for is half of what a plan costs then."""
+    desired, observed = node_of(100)
+    planner = Planner()
+    planner.plan(desired, observed, 101.0)
+    monkeypatch.setattr("announcer.plan.vips.into_service", lambda *_: pytest.fail("a lane was gone through"))
+    steps = planner.plan(desired, observed, 102.0)
+    assert [step.lane for step in steps] == [str(FIRST + number) for number in range(PlanSettings().renewals)]
+
+
+def test_the_oldest_proofs_are_next_whatever_the_order_of_the_new_ones() -> None:
+    """Some that are not the oldest are made anew, and some at a time before that of others."""
+    desired, observed = node_of(50)
+    planner, now = Planner(), 110.0
+    planner.plan(desired, observed, now)
+    for made in ({0: 109.0, 1: 108.0, 7: 100.5, 30: 109.0, 49: 107.0}, {2: 108.5, 30: 105.0}):
+        proofs = {FIRST + number: Proof(ok=True, at=at, since=at) for number, at in made.items()}
+        observed = msgspec.structs.replace(observed, proofs={**observed.proofs, **proofs})
+        for limit in (0, 1, 16, *range(44, 51)):
+            limits = PlanSettings(renewals=limit)
+            assert planner.plan(desired, observed, now, limits) == plan(desired, observed, now, limits)
+
+
 def test_a_change_of_one_backend_plans_one_vip() -> None:
     """And the proofs that are next."""
     desired, observed = node_of(1000)

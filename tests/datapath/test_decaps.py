@@ -29,7 +29,9 @@ from tests.datapath.node import (
     frontend,
     observe,
     program,
+    proven,
     remove,
+    verify,
 )
 
 pytestmark = pytest.mark.root
@@ -193,6 +195,21 @@ def test_damage_to_what_is_for_others_is_seen_and_mended(clocked: Clocked, what:
     clocked.now += LINGER
     assert observe(clocked.datapath).frontends == {LENT.key: LENT}
     assert table.dump() == {key: value}
+
+
+@pytest.mark.parametrize("served", [LENT, BOTH], ids=["for others", "of a member"])
+def test_a_proof_reads_back_what_others_may_send(node: Node, served: Frontend) -> None:
+    """Also one that is made anew, before any look has found the damage."""
+    datapath = node.attached()
+    done(program(datapath, served))
+    for _ in range(2):
+        proven(datapath, served)
+    table = foreign(datapath._loaded.maps.decaps)
+    ((key, value),) = table.dump().items()
+    table.remove(key)
+    failed(verify(datapath, served))
+    table.put(key, value)
+    proven(datapath, served)
 
 
 def test_an_entry_of_nobody_that_somebody_wrote_is_no_trouble(clocked: Clocked) -> None:

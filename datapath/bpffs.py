@@ -101,6 +101,29 @@ def pin_over(fd: int, path: Path) -> None:
         raise TargetError(f"rename {staged}", errno=error.errno or 0) from error
 
 
+class Pins:
+    """Whether what was pinned is pinned still, asked at every look.
+
+    What is pinned at a place of the file system (device and inode) never changes: the kernel is asked for it once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, int, int]] = {}
+
+    def holds(self, path: str, kind: str, number: int) -> bool:
+        """Is the map, program or link with this id pinned there?"""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        known = (found.st_dev, found.st_ino, number)
+        if self._known.get(path) != known:
+            if pinned_id(Path(path), kind) != number:
+                return False
+            self._known[path] = known
+        return True
+
+
 def pinned_id(path: Path, kind: str) -> int:
     """The kernel's id of the map, program or link pinned there, 0 if there is none."""
     fd = shim.get(path)

@@ -63,6 +63,9 @@ BALANCED = (
     PacketReason.SNAT_REDIRECT,
 )
 
+#: Names of the counters.
+_REASONS = tuple(map(str, PacketReason))
+
 #: For so many seconds at most proofs take it that devices are as the first of them found them.
 _ROUND = 1.0
 
@@ -370,7 +373,7 @@ class Datapath:
     def counters(self) -> dict[str, int]:
         """Packets by reason since the maps were made. Raises ``TargetError``."""
         counts = self._loaded.maps.stats.read()
-        return {str(reason): count for reason, count in zip(PacketReason, counts, strict=True)}
+        return dict(zip(_REASONS, counts, strict=True))
 
     def trace(self, request: TraceRequest) -> TraceResult:
         """Run a packet through the attached program without sending it."""

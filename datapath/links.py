@@ -15,7 +15,7 @@ from pathlib import Path
 from announcer.model.errors import TargetError
 from announcer.model.lb import DeviceObserved, Hook
 from datapath import shim
-from datapath.bpffs import pin_over, pinned_id, unpin
+from datapath.bpffs import Pins, pin_over, pinned_id, unpin
 from datapath.rtnl import Link, Rtnl
 from datapath.settle import EGRESS, INGRESS, Program
 from datapath.tc import Tc
@@ -35,6 +35,7 @@ class Links:
         self._programs = {"xdp": programs[INGRESS], "tcx": programs[EGRESS]}
         self._rtnl = rtnl
         self._tc = tc
+        self._pins = Pins()
         self._held: dict[str, int] = {}
         for path in sorted(folder.iterdir()):
             fd = shim.get(path)
@@ -114,7 +115,8 @@ class Links:
             return f"{kind} program was detached"
         if info.prog_id != self._programs[kind].id:
             return f"{kind} link carries another program (id {info.prog_id})"
-        return "" if pinned_id(self._folder / name, "link") == info.id else f"{_PIN_IS_GONE} {self._folder / name}"
+        pin = f"{self._folder}/{name}"
+        return "" if self._pins.holds(pin, "link", info.id) else f"{_PIN_IS_GONE} {pin}"
 
     def _ensure(self, kind: str, link: Link) -> None:
         name = f"{kind}-{link.ifindex}"

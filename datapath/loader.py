@@ -12,7 +12,7 @@ from typing import Any
 
 from announcer.model.errors import TargetError
 from datapath import shim, shortcuts
-from datapath.bpffs import Folder, pin_over, pinned_id
+from datapath.bpffs import Folder, Pins, pin_over
 from datapath.limits import Limits
 from datapath.maps import Maps
 from datapath.settle import EGRESS, INGRESS, SNAT_SWEEP, SUM, Program, settle
@@ -37,9 +37,9 @@ class Loaded:
         adds: int,
         adopted: bool,
     ) -> None:
-        self._pins = [(folder.maps / name, fd, "map", shim.map_info(fd).id) for name, fd in map_fds.items()]
-        self._pins += [(folder.progs / name, prog.fd, "prog", prog.id) for name, prog in programs.items()]
-        self._places: dict[Path, tuple[int, int]] = {}
+        self._wanted = [(str(folder.maps / name), fd, "map", shim.map_info(fd).id) for name, fd in map_fds.items()]
+        self._wanted += [(str(folder.progs / name), prog.fd, "prog", prog.id) for name, prog in programs.items()]
+        self._pins = Pins()
         self.maps = Maps.of(map_fds, adds)
         self.programs = programs
         self.sweep = sweep
@@ -48,26 +48,13 @@ class Loaded:
 
     def missing_pins(self) -> list[str]:
         """Pins that are gone or are something else now: what we hold would not survive us."""
-        return [str(path) for path, _, kind, number in self._pins if not self._is_there(path, kind, number)]
-
-    def _is_there(self, path: Path, kind: str, number: int) -> bool:
-        """What is pinned at a place of the file system (device and inode) never changes: it is asked for once."""
-        try:
-            found = path.stat()
-        except OSError:
-            return False
-        place = (found.st_dev, found.st_ino)
-        if self._places.get(path) != place:
-            if pinned_id(path, kind) != number:
-                return False
-            self._places[path] = place
-        return True
+        return [path for path, _, kind, number in self._wanted if not self._pins.holds(path, kind, number)]
 
     def restore_pins(self) -> None:
         """Pin again what lost its pin."""
-        for path, fd, kind, number in self._pins:
-            if pinned_id(path, kind) != number:
-                pin_over(fd, path)
+        for path, fd, kind, number in self._wanted:
+            if not self._pins.holds(path, kind, number):
+                pin_over(fd, Path(path))
 
     def close(self) -> None:
         """Close all descriptors; what is pinned stays."""

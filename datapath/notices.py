@@ -7,6 +7,7 @@ notice before the change is answered for, so whoever looks here first and then a
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import struct
 
@@ -30,7 +31,10 @@ class Notices:
         for group in _GROUPS:
             self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, struct.pack("=I", group))
         self._generation = 0
-        # Asked for thousands of times a second: to make room each time would cost more than to ask.
+        # Asked for thousands of times a second: to make room each time would cost more than to ask, and so does the
+        # error that says that there is nothing to read.
+        self._waiting = select.poll()
+        self._waiting.register(self._socket, select.POLLIN)
         self._room = memoryview(bytearray(1 << 17))
 
     def close(self) -> None:
@@ -44,7 +48,7 @@ class Notices:
     def generation(self) -> int:
         """A number that grows whenever something was told since it was last asked for."""
         news = False
-        while True:
+        while self._waiting.poll(0):
             try:
                 data = self._room[: self._socket.recv_into(self._room)].tobytes()
             except BlockingIOError:

@@ -108,7 +108,9 @@ class FolderSource:
             hint = "the last state of the folder stays in force" if self._files else "nothing is announced before"
             problem = ConfigProblem(file=str(self._root), problem=f"cannot be read: {listing.problem}", hint=hint)
             return self._say((problem,), synced=False)
-        await asyncio.to_thread(self._read, listing)
+        # One that was too young for a stamp when it was read may have gone since.
+        if listing.files != self._stamps or listing.files.keys() != self._files.keys():
+            await asyncio.to_thread(self._read, listing)
         return self._say(self._watch_problem)
 
     def _say(self, problems: tuple[ConfigProblem, ...], *, synced: bool = True) -> Replace:

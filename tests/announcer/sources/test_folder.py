@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from announcer.sources.events import Replace
 from announcer.sources.folder import FolderSource
-from announcer.sources.scan import list_folder, read_content
+from announcer.sources.scan import Listing, list_folder, read_content
 from tests.announcer.sources.test_fold import names, problems, service
 
 #: Far longer than anything takes; only a test that fails waits for it.
@@ -332,6 +333,40 @@ def test_the_poll_finds_what_inotify_does_not_tell(tmp_path: Path) -> None:
         await folder.names("two")
 
     follow(path, steps, poll=0.1)
+
+
+def test_files_that_stay_the_same_are_not_gone_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until something is another, or one of them is gone."""
+    readings, listings = [0], threading.Semaphore(0)
+    read, listed = FolderSource._read, FolderSource._list
+
+    def counted_read(self: FolderSource, listing: Listing) -> None:
+        readings[0] += 1
+        read(self, listing)
+
+    def counted_list(self: FolderSource) -> Listing:
+        listings.release()
+        return listed(self)
+
+    monkeypatch.setattr(FolderSource, "_read", counted_read)
+    monkeypatch.setattr(FolderSource, "_list", counted_list)
+
+    async def steps(folder: Followed) -> None:
+        folder.write("a.yaml", service("a"))
+        await folder.names("a")
+        waiting = asyncio.create_task(folder.names("a", "b"))
+        async with asyncio.timeout(DEADLINE):
+            seen = -1
+            while readings[0] != seen:  # as long as the file is too young to be known by its stamp
+                seen = readings[0]
+                for _ in range(3):
+                    await asyncio.to_thread(listings.acquire, timeout=DEADLINE)
+        folder.write("b.yaml", service("b"))
+        await waiting
+        (tmp_path / "b.yaml").unlink()
+        await folder.names("a")
+
+    follow(tmp_path, steps, poll=0.005)
 
 
 def test_odd_things_in_a_folder(tmp_path: Path) -> None:

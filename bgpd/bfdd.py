@@ -51,11 +51,20 @@ class Bfd:
         self._core = core
         self._moved = moved
         self._running: frozenset[BfdSession] = frozenset()
+        self._needed = asyncio.Event()
+
+    def follow(self) -> None:
+        """The neighbors may be others. There is nothing to look after while none of them has BFD."""
+        if any(peer.neighbor.bfd is not None for peer in self._core.peers.values()):
+            self._needed.set()
+        else:
+            self._needed.clear()
 
     async def run(self) -> None:
         """Until cancelled."""
         try:
             while True:
+                await self._needed.wait()
                 if self._wanted():
                     problem = await self._one_daemon()
                     self._running = frozenset()

@@ -69,11 +69,13 @@ class Hand:
     async def retry(self) -> None:
         """Until cancelled: try again to run the neighbors to which there was no route."""
         while True:
+            await self._neighbors.unresolved.wait()
             await asyncio.sleep(_RETRY_SECONDS)
-            if self._neighbors.unresolved and not self._closed:
+            if self._neighbors.unresolved.is_set() and not self._closed:
                 async with self._lock:
                     with contextlib.suppress(TargetError):
                         await self._neighbors.configure([peer.neighbor for peer in self._core.peers.values()])
+                    self._kick()
 
     def _begin(self, step: AnyStep) -> str:
         """Start ``step``. Returns why that is impossible, else ""."""

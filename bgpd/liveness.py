@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 #: How often to look.
-LOOK_SECONDS = 0.25
+JUDGE_SECONDS = 0.25
 #: So much silence is worth saying.
 _REMARKABLE_SECONDS = 1.0
 
@@ -52,7 +52,7 @@ def read_process(pid: int) -> Process | None:
 
 
 class Liveness:
-    """Judges one engine after the other. Look every ``LOOK_SECONDS`` while it owes an answer."""
+    """Judges one engine after the other. Look every ``JUDGE_SECONDS`` while it owes an answer."""
 
     def __init__(self, *, silence: float, stall: float, read: Callable[[int], Process | None] = read_process) -> None:
         """Seconds. ``silence``: that the engine may owe an answer though it can run. ``stall``: whatever keeps it."""
@@ -72,7 +72,7 @@ class Liveness:
         """
         found = self._read(pid) if pid is not None else None
         before, self._before = self._before, found
-        passed, self._last = min(now - self._last, 2 * LOOK_SECONDS), now
+        passed, self._last = min(now - self._last, 2 * JUDGE_SECONDS), now
         if (pid, question) != (self._pid, self._question) or before is None:
             self._pid, self._question = pid, question
             self.silent = self.stalled = 0.0

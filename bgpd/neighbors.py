@@ -40,7 +40,7 @@ class Neighbors:
         self._configuring = asyncio.Lock()
         self._router_ids: dict[str, Neighbor] = {}
         self._text = ""
-        self.unresolved = False
+        self.unresolved = asyncio.Event()
 
     async def configure(self, neighbors: Sequence[Neighbor]) -> None:
         """Run exactly ``neighbors``. ``unresolved`` is set if there is no route to some of them: try again later.
@@ -59,7 +59,7 @@ class Neighbors:
             await self._switch(neighbors, text)
         else:
             self._core.set_neighbors(neighbors, now())
-        self.unresolved = bool(problems)
+        (self.unresolved.set if problems else self.unresolved.clear)()
         for name, problem in problems.items():
             self._core.peers[name].last_error = problem
 

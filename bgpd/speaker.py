@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import logging
 import logging.handlers
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -23,11 +24,10 @@ from announcer.model.errors import TargetError
 from bgpd.addresses import sibling
 from bgpd.bfdd import Bfd
 from bgpd.clock import ClockWatch
-from bgpd.core import Core
+from bgpd.core import Core, Now
 from bgpd.hand import Hand
 from bgpd.link import Cause, Link, now
-from bgpd.liveness import LOOK_SECONDS as LIVENESS_SECONDS
-from bgpd.liveness import Life, Liveness
+from bgpd.liveness import JUDGE_SECONDS, Life, Liveness
 from bgpd.publication import Publication
 from bgpd.receipts import Receipts
 from bgpd.secrecy import leave_no_core
@@ -37,8 +37,6 @@ from bgpd.watch import LOOK_SECONDS, Watch
 
 log = logging.getLogger("lockstep.speaker")
 
-#: Whatever moves the core without a word is noticed after so long.
-_IDLE_SECONDS = 1.0
 _LOG_BYTES = 1 << 20
 
 
@@ -51,7 +49,6 @@ class Speaker:
         self.core = Core(sibling)
         self._kick = asyncio.Event()
         self._child_moved = False
-        self._doubt = asyncio.Event()  # whether the engine lives: it was asked something, or may have been stopped
         self._moves: list[asyncio.Future[None]] = []
         self._seen = -1
         self._told = -1
@@ -61,6 +58,9 @@ class Speaker:
         self._bfd = Bfd(settings.state_dir, self.core, self._kick.set)
         self._receipts = Receipts()
         self._watch = Watch()
+        self._clock = ClockWatch()
+        self._liveness = Liveness(silence=settings.silence, stall=settings.stall)
+        self._look_at = self._judge_at = math.inf  # CLOCK_MONOTONIC seconds
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT, then withdraw everything, wait until that was received, and end. Returns 0."""
@@ -75,7 +75,7 @@ class Speaker:
         with contextlib.suppress(OSError):  # it is said when one is needed
             await self.link.engine.prepare()
         log.info("the speaker serves %s", self.settings.socket)
-        jobs = (self._pump(), self._look(), self._watch_engine(), self.link.run(), self.hand.retry(), self._bfd.run())
+        jobs = (self._pump(), self.link.run(), self.hand.retry(), self._bfd.run())
         tasks = [asyncio.create_task(job) for job in jobs]
         stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -105,15 +105,21 @@ class Speaker:
         return true()
 
     async def _pump(self) -> None:
-        """Give the engine what it may have, learn what the peers have received, tell who waits."""
+        """Give the engine what it may have, learn what the peers have received, look after all of them, tell who waits.
+
+        All in one place, so that what is due at about the same time costs one waking.
+        """
+        self._look_at = now().monotonic + LOOK_SECONDS
         while True:
             moment = now()
+            self._look(moment)
+            self._watch_engine(moment)
             self.link.write(self.core.commands(moment))
+            self._expect_answer(moment)
             waiting = self._receipts.collect(self.core, self.link.engine.pid)
-            if self.core.question is not None:
-                self._doubt.set()
             if self.core.version != self._seen:
                 self._seen = self.core.version
+                self._bfd.follow()
                 if self.core.news != self._told:
                     self._told = self.core.news
                     self._server.changed()
@@ -121,7 +127,8 @@ class Speaker:
                 for moved in moves:
                     if not moved.done():
                         moved.set_result(None)
-            await self._kicked(min(waiting, self.core.pause(moment), _IDLE_SECONDS))
+            due = min(self._look_at, self._judge_at) - moment.monotonic
+            await self._kicked(min(waiting, self.core.pause(moment), due))
 
     def _give(self) -> None:
         """Give the engine what it may have now. The rest is the pump's, which has its turn later."""
@@ -135,55 +142,46 @@ class Speaker:
         end.cancel()
         self._kick.clear()
 
-    async def _look(self) -> None:
-        clock = ClockWatch()
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            before = self.core.version
-            if clock.look():
-                self.core.clock_steps = clock.steps
-                self.core.version += 1
-            self._watch.look(self.core, self.link.engine.pid, now())
-            self._kick_if_moved(before)
-
-    def _kick_if_moved(self, before: int) -> None:
-        if self.core.version != before:
-            self._kick.set()
+    def _look(self, moment: Now) -> None:
+        """If it is time: at the clock, and at the peers that have no session."""
+        if moment.monotonic < self._look_at:
+            return
+        self._look_at = moment.monotonic + LOOK_SECONDS
+        if self._clock.look():
+            self.core.clock_steps = self._clock.steps
+            self.core.version += 1
+        self._watch.look(self.core, self.link.engine.pid, moment)
 
     def _child_changed(self) -> None:
         """The engine was stopped, goes on, or has ended; or another child has."""
         self._child_moved = True
-        self._doubt.set()
+        self._kick.set()
 
-    async def _watch_engine(self) -> None:
-        """Look while the engine owes an answer, and when the kernel says that something has become of it."""
-        liveness = Liveness(silence=self.settings.silence, stall=self.settings.stall)
-        while True:
-            await self._doubt.wait()
-            self._doubt.clear()
-            if self._child_moved:
-                self._child_moved = False
-                self._judge(liveness)
-            await asyncio.sleep(LIVENESS_SECONDS)
-            while self.core.question is not None:
-                self._judge(liveness)
-                await asyncio.sleep(LIVENESS_SECONDS)
-            before = self.core.version
+    def _watch_engine(self, moment: Now) -> None:
+        """Judge it now and then while it owes an answer, and when the kernel says that something has become of it."""
+        if self._child_moved or moment.monotonic >= self._judge_at:
+            self._child_moved, self._judge_at = False, math.inf
+            self._judge(moment)
+
+    def _expect_answer(self, moment: Now) -> None:
+        """An engine that answers in time is not judged."""
+        if self.core.question is None:
+            self._judge_at = math.inf
             self.core.engine_silent(False)
-            self._kick_if_moved(before)
+        elif self._judge_at == math.inf:
+            self._judge_at = moment.monotonic + JUDGE_SECONDS
 
-    def _judge(self, liveness: Liveness) -> None:
-        pid, before = self.link.engine.pid, self.core.version
-        life = liveness.look(pid, self.core.question, busy=self.core.held, now=now().monotonic)
+    def _judge(self, moment: Now) -> None:
+        pid = self.link.engine.pid
+        life = self._liveness.look(pid, self.core.question, busy=self.core.held, now=moment.monotonic)
         self.core.engine_silent(life is Life.SILENT)
         if life is Life.STOPPED:
             log.warning("ExaBGP (process %s) was stopped by somebody; it is told to go on", pid)
             self.link.engine.resume()
             self.core.engine_resumed()
         elif life is Life.STUCK:
-            problem = f"ExaBGP has owed {self.core.owed} answers for {liveness.stalled:.1f} s"
+            problem = f"ExaBGP has owed {self.core.owed} answers for {self._liveness.stalled:.1f} s"
             self.link.fail(Cause.STALLED, problem)
-        self._kick_if_moved(before)
 
     async def _leave(self) -> None:
         """A planned exit: peers are told before sessions end, or with graceful restart they would keep it all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from announcer.model.bgp import BfdProfile, Neighbor, PeerState
 from announcer.model.steps import Announce
 from bgpd.bfd import BfdChange, BfdSession, BfdState, Notifications, commands
+from bgpd.bfdd import Bfd
 from bgpd.core import Core, Now
 from bgpd.protocol import StateChanged
 from tests.bgpd.interop import Interop, interop, neighbor, route
+from tests.kube.virtual_time import run_virtually
 from tests.lab import Lab, until
 from tests.lab.lab import RouterKind
 
@@ -130,6 +133,52 @@ def test_another_profile_leaves_the_session_alone() -> None:
     core.set_neighbors([msgspec.structs.replace(peer.neighbor, bfd=BfdProfile())], NOW)
     assert core.peers["r"] is peer
     assert (peer.neighbor.bfd, peer.bfd, peer.established) == (BfdProfile(), BfdState.UP, True)
+
+
+async def _let_run(seconds: float = 0.0) -> None:
+    """Virtual ones: whatever is due meanwhile is done."""
+    await asyncio.sleep(seconds)
+    await asyncio.sleep(0)
+
+
+def test_nobody_looks_for_bfd_that_no_neighbor_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the first neighbor that has it a daemon runs, at once."""
+    looks, daemons = [0], list[frozenset[BfdSession]]()
+
+    class Watched(Bfd):
+        def _wanted(self) -> frozenset[BfdSession]:
+            looks[0] += 1
+            return super()._wanted()
+
+        async def _one_daemon(self) -> str:
+            daemons.append(super()._wanted())
+            return "it is none"
+
+    monkeypatch.setattr("bgpd.bfdd.source_toward", lambda *_: LOCAL)
+    monkeypatch.setattr("bgpd.bfdd.on_link", lambda *_: True)
+
+    async def main() -> None:
+        core = established(None)
+        bfd = Watched(tmp_path, core, lambda: None)
+        running = asyncio.create_task(bfd.run())
+        bfd.follow()
+        await _let_run(100)
+        assert looks == [0]
+        core.set_neighbors([msgspec.structs.replace(core.peers["r"].neighbor, bfd=FAST)], NOW)
+        bfd.follow()
+        await _let_run()
+        assert daemons == [frozenset({ONE})]
+        await _let_run(10)
+        assert len(daemons) > 2, "one that ends is started again"
+        core.set_neighbors([msgspec.structs.replace(core.peers["r"].neighbor, bfd=None)], NOW)
+        bfd.follow()
+        await _let_run(10)
+        before = looks[0]
+        await _let_run(100)
+        assert looks == [before]
+        running.cancel()
+
+    run_virtually(main())
 
 
 # --- against routers --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from bgpd.liveness import LOOK_SECONDS, Life, Liveness, Process, read_process
+from bgpd.liveness import JUDGE_SECONDS, Life, Liveness, Process, read_process
 from tests.bgpd.rig import eventually
 
 SILENCE, STALL = 3.0, 10.0
@@ -28,7 +28,7 @@ class Bench:
     def look(self) -> Life:
         return self._liveness.look(self.pid, self.question, busy=self.busy, now=self.now)
 
-    def after(self, seconds: float, *, waiting: float = 0.0, asleep: float = LOOK_SECONDS) -> Life:
+    def after(self, seconds: float, *, waiting: float = 0.0, asleep: float = JUDGE_SECONDS) -> Life:
         """What it says then. ``waiting``: share of the time for which the engine waits for a CPU."""
         end, life = self.now + seconds, Life.FINE
         while self.now < end:

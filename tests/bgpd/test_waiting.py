@@ -85,6 +85,19 @@ def test_exabgp_sleeps_while_there_is_nothing_to_do(rig: Rig) -> None:
 
 
 @pytest.mark.root
+def test_the_speaker_sleeps_too(rig: Rig) -> None:
+    """In a second it wakes to ask ExaBGP for a sign of life, with whatever else is due, and for the answer."""
+    rig.start_bird(debug="off")
+    rig.configure(neighbor(hold_time=3600))
+    rig.wait_established()
+    assert rig.speaker is not None
+    before, began = Effort.of(rig.speaker.pid), time.monotonic()
+    eventually(lambda: time.monotonic() > began + KEEPALIVES, 2 * KEEPALIVES)
+    seconds = time.monotonic() - began
+    assert Effort.of(rig.speaker.pid).since(before).sleeps < 3 * seconds
+
+
+@pytest.mark.root
 def test_control_exabgp_as_it_comes_looks_about_all_the_time(tmp_path: Path) -> None:
     with Rig(tmp_path) as rig:
         rig.start_bird(debug="off")

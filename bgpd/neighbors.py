@@ -94,7 +94,7 @@ class Neighbors:
         """Have the engine run the configuration that is in place now."""
         await self._take_leave(neighbors)
         self._text = text
-        was_running = self._link.engine.pid is not None and self._core.engine_ready
+        is_there = self._link.engine.pid is not None
         self._core.held = True
         try:
             # A reload while anything is queued for a peer is dropped by ExaBGP without a word.
@@ -103,14 +103,17 @@ class Neighbors:
             if not text:
                 self._link.wanted.clear()
                 self._link.fail(Cause.NOT_WANTED, "no neighbor is configured")
-            elif not was_running:
-                self._link.wanted.set()
-            elif not await self._link.engine.reload():
+                return
+            self._link.wanted.set()
+            if is_there and not self._core.engine_ready:
+                # It has just been started, may have read what was there before, and takes no signal yet.
+                await self._until(lambda: self._core.engine_ready or self._link.engine.pid is None, _ENGINE_UP_SECONDS)
+            if is_there and self._core.engine_ready and not await self._link.engine.reload():
                 self._link.fail(Cause.RELOAD, "ExaBGP refused to load its configuration again, although it is valid")
                 await self._until(lambda: not self._core.engine_ready, _ENGINE_UP_SECONDS)
         finally:
             self._core.held = False
-        if text and not await self._until(lambda: self._core.engine_ready, _ENGINE_UP_SECONDS):
+        if not await self._until(lambda: self._core.engine_ready, _ENGINE_UP_SECONDS):
             raise TargetError("start ExaBGP", detail=self._core.problem or "its helper has not connected yet")
 
     async def _take_leave(self, neighbors: Sequence[Neighbor]) -> None:

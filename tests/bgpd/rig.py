@@ -129,11 +129,15 @@ class Rig:
 
     def exabgp_pid(self) -> int:
         """The process id of the ExaBGP that runs now."""
-        assert self.speaker is not None
-        children = Path(f"/proc/{self.speaker.pid}/task/{self.speaker.pid}/children").read_text().split()
-        found = [int(pid) for pid in children if b"bgpd.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found = self.exabgp_pids()
         assert len(found) == 1, f"{len(found)} ExaBGP processes"
         return found[0]
+
+    def exabgp_pids(self) -> list[int]:
+        """The process ids of all that run below the speaker; the one that ended last may be among them."""
+        assert self.speaker is not None
+        children = Path(f"/proc/{self.speaker.pid}/task/{self.speaker.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"bgpd.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def start_bird(
         self, router: int = 0, *, asn: int = 65000, local_asn: int = LOCAL_ASN, options: str = "", debug: str = "all",

@@ -144,6 +144,18 @@ def test_a_refused_reload_is_healed(rig: Rig) -> None:
     assert "secret-canary" not in log
 
 
+def test_a_neighbor_that_comes_while_exabgp_starts_is_run(rig: Rig) -> None:
+    """It has read the file of before by then."""
+    rig.start_bird(0)
+    rig.start_bird(1)
+    rig.configure(neighbor("r1", 0))
+    rig.wait_established("r1")
+    os.kill(killed := rig.exabgp_pid(), signal.SIGKILL)
+    eventually(lambda: rig.observe().engine_restarts != {} and rig.exabgp_pids() not in ([], [killed]))
+    assert rig.configure(neighbor("r1", 0), neighbor("r2", 1)).state is OutcomeState.DONE
+    rig.wait_established("r1", "r2")
+
+
 def test_a_configuration_that_exabgp_refuses_never_reaches_it(rig: Rig) -> None:
     rig.start_bird()
     rig.configure(neighbor())

@@ -62,6 +62,7 @@ class SpeakerClient:
         self._task: asyncio.Task[None] | None = None
         self._pid: int | None = None
         self._missed = 0
+        self._beating: asyncio.TimerHandle | None = None
 
     @property
     def silent(self) -> bool:
@@ -145,6 +146,8 @@ class SpeakerClient:
             raise TimeoutError("no sign of life")
         answer: asyncio.Future[messages.Reply] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
+        if self._beating is None:
+            self._beat_later()
         try:
             async with asyncio.timeout(seconds):
                 self._writer.write(messages.request_line(request))
@@ -154,6 +157,8 @@ class SpeakerClient:
             raise TimeoutError(str(error) or f"no answer in {seconds:.0f} s") from None
         finally:
             self._waiting.pop(number, None)
+            if not self._waiting:
+                self._beat_no_more()
         if not isinstance(reply, kinds):
             raise ConnectionError(f"the speaker answered with {type(reply).__name__}")
         return reply
@@ -163,25 +168,28 @@ class SpeakerClient:
             reader = await self._connect()
             self._tried.set()
             self.changed.set()
-            beating = asyncio.create_task(self._beat())
-            try:
-                with contextlib.suppress(ConnectionError, ValueError, msgspec.DecodeError):
-                    while line := await reader.readline():
-                        self._receive(messages.parse_reply(line))
-            finally:
-                beating.cancel()
+            with contextlib.suppress(ConnectionError, ValueError, msgspec.DecodeError):
+                while line := await reader.readline():
+                    self._receive(messages.parse_reply(line))
             self._disconnect()
 
-    async def _beat(self) -> None:
-        """Ask for signs of life while something is waited for, and say when they stay away."""
-        while True:
-            await asyncio.sleep(_BEAT_SECONDS)
-            if self._waiting and self._writer is not None:
-                self._missed += 1
-                if self._missed < _BEATS_MISSED:
-                    self._writer.write(messages.request_line(messages.Hello(next(self._numbers))))
-                else:
-                    self._give_up(TimeoutError(f"no sign of life in {_BEAT_SECONDS * _BEATS_MISSED:.0f} s"))
+    def _beat_later(self) -> None:
+        self._beating = asyncio.get_running_loop().call_later(_BEAT_SECONDS, self._beat)
+
+    def _beat_no_more(self) -> None:
+        if self._beating is not None:
+            self._beating.cancel()
+            self._beating = None
+
+    def _beat(self) -> None:
+        """Ask for a sign of life while something is waited for, and say when they stay away."""
+        self._beating = None
+        self._missed += 1
+        if self.silent:
+            self._give_up(TimeoutError(f"no sign of life in {_BEAT_SECONDS * _BEATS_MISSED:.0f} s"))
+        elif self._writer is not None:
+            self._writer.write(messages.request_line(messages.Hello(next(self._numbers))))
+            self._beat_later()
 
     def _give_up(self, error: Exception) -> None:
         for waiting in self._waiting.values():
@@ -223,6 +231,7 @@ class SpeakerClient:
         if self._writer:
             self._writer.close()
             self._writer = None
+        self._beat_no_more()
         self._missed = 0
         self._give_up(ConnectionError("the connection ended"))
         self.changed.set()

@@ -79,6 +79,7 @@ class Agent:
         self.repairs = RepairMeter()
         self.rounds = 0
         self.decided = News()
+        self.reached = News()  # that the speaker answers, or no longer does
 
     def take(self, snapshot: Snapshot) -> None:
         """A source has brought something new."""
@@ -166,7 +167,10 @@ class Agent:
     async def _observe(self) -> None:
         toward = sorted(neighbor.address for neighbor in self.desired.neighbors.values())
         self._fold(self._hands.datapath.observe(toward))
+        reached = self.observed.bgp.reachable
         self._fold(await self._hands.bgp.observe())
+        if self.observed.bgp.reachable is not reached:
+            self.reached.tell()
         self.latency.observed(self.desired, self.observed)
         self.repairs.observed(self.observed.datapath, self.observed.bgp)
 

@@ -35,8 +35,8 @@ from bgpd.spawn import begin_speaker, ensure_speaker
 
 log = logging.getLogger(__name__)
 
-#: How often to look whether the speaker is still there.
-_SPEAKER_CHECK_SECONDS = 1.0
+#: How long to wait for a speaker that was started before another is.
+_SPEAKER_AGAIN_SECONDS = 1.0
 #: How often to look whether the start is over, and how long it may still go on then.
 _SETTLE_SECONDS = 5.0
 #: How often to look whether a planned exit has drained the node.
@@ -207,11 +207,14 @@ async def _keep_speaker(settings: AgentSettings, agent: Agent) -> None:
     """Start a speaker whenever none answers, unless somebody else looks after it."""
     begun = True
     while settings.spawn_speaker:
-        if not agent.observed.bgp.reachable:
-            try:
-                await ensure_speaker(settings.state_dir, begun=begun)
-            except (OSError, TargetError) as error:
-                log.error("cannot start the speaker", extra={"problem": str(error)})
+        known = agent.reached.count
+        if agent.observed.bgp.reachable:
+            await agent.reached.after(known)
+            continue
+        try:
+            await ensure_speaker(settings.state_dir, begun=begun)
+        except (OSError, TargetError) as error:
+            log.error("cannot start the speaker", extra={"problem": str(error)})
         begun = False
-        await asyncio.sleep(_SPEAKER_CHECK_SECONDS)
+        await agent.reached.after(known, _SPEAKER_AGAIN_SECONDS)
     await asyncio.Event().wait()

@@ -82,6 +82,7 @@ class FrontendFlag(IntFlag):
     REJECT = 4
     RENDEZVOUS = 8
     GENEVE = 16
+    HERE = 32
 
 
 class VipFlag(IntFlag):
@@ -153,7 +154,9 @@ SNAT_RANGE = struct.Struct("=HH")
 SNAT_RANGE_AT, UNSTACKED_AT, SIEVE_AT, SIEVE_BITS = 8, 12, 64, 20
 SIEVE_FACTOR, SIEVE_FOLD = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD
 #: How many places for shortcuts there are, as a power of two.
-SHORTCUT_BITS, SHORTCUT_BYTES = 16, 64
+SHORTCUT_BITS, SHORTCUT_BYTES = 16, 128
+#: Up to so many members a line has the block too, if that holds preferences.
+SHORTCUT_MEMBERS = 10
 BACKEND_BYTES = 64
 #: Where ``source`` and ``generation`` stand in ``struct lb_backend``.
 BACKEND_SOURCE_AT = 16

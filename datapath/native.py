@@ -37,8 +37,9 @@ void lr_widen(const uint8_t *from, uint32_t count, uint16_t *to);
 void lr_put_backends(void *backends, const uint32_t *numbers, uint32_t count, const uint8_t *entries);
 int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count);
 uint64_t lr_sum(const uint32_t *keys, uint32_t key_size, const uint32_t *values, uint32_t value_size, uint32_t count);
-struct lb_shortcut { uint32_t words[16]; };
-void lr_shortcut_put(struct lb_shortcut *line, const void *key, const void *frontend);
+struct lb_shortcut { uint32_t words[32]; };
+void lr_shortcut_put(struct lb_shortcut *line, const void *key, const void *frontend, const uint32_t *rows,
+                     uint32_t length);
 void lr_shortcuts_clear(struct lb_shortcut *lines, uint32_t count);
 uint64_t lr_shortcuts_sum(const struct lb_shortcut *lines, uint32_t first, uint32_t count);
 struct lr_digested { const uint32_t *rows; const void *backends, *nodes; uint32_t backend_count; };
@@ -196,17 +197,20 @@ def entries_sum(keys: bytes, key_size: int, values: bytes, value_size: int) -> i
 class Lines:
     """``lb_shortcuts``: a line for each place, which is a number. Holds on to the memory until closed."""
 
-    def __init__(self, memory: memoryview) -> None:
-        """The map, as it is mapped."""
+    def __init__(self, memory: memoryview, rows: memoryview) -> None:
+        """The map, and ``lb_rows``, as they are mapped."""
         self._lines: Any = _ffi.from_buffer("struct lb_shortcut[]", memory)
+        self._rows: Any = _ffi.from_buffer("uint32_t[]", rows)
 
     def close(self) -> None:
         """Let go of the memory."""
         _ffi.release(self._lines)
+        _ffi.release(self._rows)
 
     def put(self, place: int, key: bytes, value: bytes) -> None:
-        """Let the line say what ``lb_frontends`` says; no program may be reading it."""
-        _lib().lr_shortcut_put(_ffi.addressof(self._lines, place), key, value)
+        """Let the line say what ``lb_frontends`` and the rows say; no program may be reading it."""
+        line = _ffi.addressof(self._lines, place)
+        _lib().lr_shortcut_put(line, key, value, self._rows, len(self._rows))
 
     def clear(self, place: int) -> None:
         """Let the line say nothing."""

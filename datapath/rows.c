@@ -284,36 +284,6 @@ uint64_t lr_sum(const uint32_t *keys, uint32_t key_size, const uint32_t *values,
 	return sum;
 }
 
-/* The line says it, when everything else of it is written. */
-void lr_shortcut_put(struct lb_shortcut *line, const void *key, const void *frontend)
-{
-	memcpy(&line->key, key, sizeof(line->key));
-	memcpy(&line->frontend, frontend, sizeof(line->frontend));
-	__atomic_store_n(&line->at, LB_SHORTCUT_AT, __ATOMIC_RELEASE);
-}
-
-/* These lines say nothing any more. What stands in them stays, for programs that are just reading it. */
-void lr_shortcuts_clear(struct lb_shortcut *lines, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++)
-		if (lines[i].at)
-			__atomic_store_n(&lines[i].at, 0, __ATOMIC_SEQ_CST);
-}
-
-/* A sum over those of these lines that say something; `first`: the place of the first one. */
-uint64_t lr_shortcuts_sum(const struct lb_shortcut *lines, uint32_t first, uint32_t count)
-{
-	uint64_t sum = 0;
-
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t place = first + i;
-
-		if (lines[i].at)
-			sum += lb_entry_mixed(&place, sizeof(place), (const void *)&lines[i], offsetof(struct lb_shortcut, pad));
-	}
-	return sum;
-}
-
 static inline uint64_t word_at(const void *data, size_t i)
 {
 	uint64_t word;
@@ -344,6 +314,42 @@ static uint64_t mixed_long(uint64_t sum, const void *data, size_t words)
 	for (; i < words; i++)
 		a = lb_mixed(a, word_at(data, i));
 	return lb_mixed(lb_mixed(lb_mixed(a, b), c), d);
+}
+
+/* The line says it, when everything else of it is written. `rows`: where the block is, of `length`. */
+void lr_shortcut_put(struct lb_shortcut *line, const void *key, const void *frontend, const uint32_t *rows, uint32_t length)
+{
+	struct lb_frontend *said = &line->frontend;
+	uint32_t words;
+
+	memcpy(&line->key, key, sizeof(line->key));
+	memcpy(said, frontend, sizeof(*said));
+	words = 2 * said->members;
+	if (said->flags & LB_FRONTEND_RENDEZVOUS && said->members <= LB_SHORTCUT_MEMBERS && words <= length &&
+	    said->block <= length - words) {
+		memcpy(line->block, rows + said->block, words * sizeof(*rows));
+		said->flags |= LB_FRONTEND_HERE;
+	}
+	__atomic_store_n(&line->at, LB_SHORTCUT_AT, __ATOMIC_RELEASE);
+}
+
+/* These lines say nothing any more. What stands in them stays, for programs that are just reading it. */
+void lr_shortcuts_clear(struct lb_shortcut *lines, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (lines[i].at)
+			__atomic_store_n(&lines[i].at, 0, __ATOMIC_SEQ_CST);
+}
+
+/* A sum over those of these lines that say something; `first`: the place of the first one. */
+uint64_t lr_shortcuts_sum(const struct lb_shortcut *lines, uint32_t first, uint32_t count)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (lines[i].at)
+			sum += mixed_long(lb_mixed(LB_SUM_START, first + i), &lines[i], sizeof(lines[i]) / sizeof(sum));
+	return sum;
 }
 
 /* Maps as user space has them in its memory. */

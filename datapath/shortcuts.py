@@ -1,5 +1,6 @@
 """Shortcuts to the frontends (``bpf/lb_frontend.h``): what ``lb_frontends`` says, where a packet finds it faster.
 
+A line has the block of few backends too, if that holds preferences: a block never changes while an entry points at it.
 They follow from ``lb_frontends`` and are never read for what they say. A line is cleared before the entry that it
 repeats changes, and is filled again from the entry after it has rested: a program that was just reading it is done by
 then. Until then, and for frontends that share their place with another one, packets find the entry itself.
@@ -31,9 +32,12 @@ def place_of(key: bytes) -> int:
 class Shortcuts:
     """The lines in the kernel."""
 
-    def __init__(self, array: MappedArray, *, rest: float) -> None:
-        """No line may say anything yet. ``rest``: seconds from clearing a line until it is filled again."""
-        self._lines = native.Lines(array.bytes)
+    def __init__(self, array: MappedArray, rows: MappedArray, *, rest: float) -> None:
+        """No line may say anything yet. ``rest``: seconds from clearing a line until it is filled again.
+
+        ``rows``: ``lb_rows``.
+        """
+        self._lines = native.Lines(array.bytes, rows.bytes)
         self._rest = rest
         self._sum = 0
         #: By place: whose turn it is, and since when the line is known to say nothing.
@@ -87,7 +91,7 @@ def clear(fd: int) -> None:
     The descriptor stays the caller's.
     """
     array = MappedArray("lb_shortcuts", fd)
-    lines = native.Lines(array.bytes)
+    lines = native.Lines(array.bytes, memoryview(b""))
     lines.clear_all()
     lines.close()
     array.unmap()

@@ -43,7 +43,7 @@ class Tables:
     def __init__(self, maps: Maps, limits: Limits) -> None:
         self.maps = maps
         self._sieve = Sieve(maps.sieve)
-        self.shortcuts = Shortcuts(maps.shortcuts, rest=limits.rest)
+        self.shortcuts = Shortcuts(maps.shortcuts, maps.rows, rest=limits.rest)
         self.sources = SourceSets(maps.sources, rest=limits.rest)
         self._decaps = Decaps(maps.decaps, linger=limits.linger)
         self._reader = Reader(maps, self.sources, self._decaps)

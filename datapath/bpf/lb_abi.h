@@ -107,8 +107,10 @@ struct lb_frontend {
 };
 
 /*
- * What lb_frontends says of one frontend, in one cache line. Its place among the lines follows from the key. Frontends of the
- * same place take turns, and for those that are not there lb_frontends is asked, which is always right and takes longer.
+ * What lb_frontends says of one frontend, and its block if that holds preferences and is no longer than this (the flag
+ * LB_FRONTEND_HERE): two cache lines, which processors fetch together. Its place among the lines
+ * follows from the key. Frontends of the same place take turns, and for those that are not there lb_frontends is asked,
+ * which is always right and takes longer.
  *
  * `at`: where in the line the rest begins, or 0: the line says nothing. User space makes it 0 before it changes the frontend's
  * entry, and fills the line when no program can be reading it any more. It is an offset, and not a flag, so that what is read
@@ -116,12 +118,21 @@ struct lb_frontend {
  */
 #define LB_SHORTCUT_BITS 16
 #define LB_SHORTCUT_AT 4
+#define LB_SHORTCUT_BLOCK 11
+#define LB_SHORTCUT_WORDS 32
+#define LB_SHORTCUT_MEMBERS 10
 
 struct lb_shortcut {
-	__u32 at;
-	struct lb_frontend_key key;
-	struct lb_frontend frontend;
-	__u32 pad[5];
+	union {
+		struct {
+			__u32 at;
+			struct lb_frontend_key key;
+			struct lb_frontend frontend;
+			__u32 block[2 * LB_SHORTCUT_MEMBERS];
+			__u32 pad;
+		};
+		__u32 words[LB_SHORTCUT_WORDS];
+	};
 };
 
 /* The row is chosen by the client's address alone. */
@@ -134,6 +145,8 @@ struct lb_shortcut {
 #define LB_FRONTEND_RENDEZVOUS 8
 /* Remote backends get its packets in Geneve, by way of their nodes: they are all LB_BACKEND_GENEVE. */
 #define LB_FRONTEND_GENEVE 16
+/* Only in lb_shortcuts: the line has the block too. */
+#define LB_FRONTEND_HERE 32
 
 #define LB_RENDEZVOUS_MEMBERS 16
 #define LB_RENDEZVOUS_BITS 12
@@ -405,7 +418,7 @@ struct lb_sum {
 #define LB_STRUCTS(X)                                                                                                  \
 	X(lb_frontend_key, 20)                                                                                         \
 	X(lb_frontend, 20)                                                                                             \
-	X(lb_shortcut, 64)                                                                                             \
+	X(lb_shortcut, 128)                                                                                            \
 	X(lb_row_page, 4096)                                                                                           \
 	X(lb_ranks, 8192)                                                                                              \
 	X(lb_backend, 64)                                                                                              \

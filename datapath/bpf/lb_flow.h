@@ -189,7 +189,7 @@ static __always_inline __u32 choose(const struct lb_frontend *frontend, struct p
 	__u16 slot, previous;
 
 	if (frontend->flags & LB_FRONTEND_RENDEZVOUS)
-		return dearest(frontend->block, frontend->members, hash);
+		return dearest(frontend, hash);
 	slot = row_slot(frontend, ((__u64)hash << frontend->bits) >> 32);
 	if (!(slot & LB_SLOT_TRANSITION))
 		return member(frontend, slot);

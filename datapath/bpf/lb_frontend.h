@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * The frontend of a packet. A look into a hash map of the kernel is four calls and a slow hash, and reads three cache lines
- * from all over memory; where user space has left a shortcut it is none, and one line (datapath/shortcuts.py).
+ * from all over memory; where user space has left a shortcut it is none, and one read (datapath/shortcuts.py).
  */
 #ifndef LB_FRONTEND_H
 #define LB_FRONTEND_H
@@ -19,9 +19,9 @@ static __always_inline __u32 shortcut_place(const struct lb_frontend_key *key)
 	return ((low + port + high * LB_SIEVE_FOLD) * LB_SIEVE_FACTOR) >> (64 - LB_SHORTCUT_BITS);
 }
 
-static __always_inline const struct lb_frontend *find_shortcut(const struct lb_frontend_key *key)
+static __always_inline const struct lb_frontend *find_shortcut(const struct lb_frontend_key *key, __u32 place)
 {
-	__u32 place = shortcut_place(key), at;
+	__u32 at;
 	const struct lb_shortcut *line = bpf_map_lookup_elem(&lb_shortcuts, &place);
 	const struct {
 		struct lb_frontend_key key;
@@ -44,13 +44,18 @@ static __always_inline const struct lb_frontend *find_shortcut(const struct lb_f
 static __always_inline bool find_frontend(const struct lb_address *vip, __be16 port, __u8 protocol, struct lb_frontend *copy)
 {
 	struct lb_frontend_key key = { .vip = *vip, .port_be = port, .protocol = protocol };
-	const struct lb_frontend *found = find_shortcut(&key);
+	__u32 place = shortcut_place(&key);
+	const struct lb_frontend *found = find_shortcut(&key, place);
 
 	if (!found)
 		found = bpf_map_lookup_elem(&lb_frontends, &key);
-	if (found)
-		*copy = *found;
-	return found;
+	if (!found)
+		return false;
+	*copy = *found;
+	/* Not read from the line, so that all of it can be on its way at once. */
+	if (copy->flags & LB_FRONTEND_HERE)
+		copy->block = place;
+	return true;
 }
 
 #endif

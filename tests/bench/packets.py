@@ -24,7 +24,7 @@ from datapath.settle import INGRESS
 from tests.bench import replies
 from tests.bench.report import Row, figure, row
 from tests.bench.testrun import Run
-from tests.bench.under_test import FRAME, Forwarders
+from tests.bench.under_test import FRAME, Forwarders, flow_of
 from tests.datapath.netns import Names, entered, sweep
 from tests.datapath.node import NODE, NODE6, REMOTE_NODE, REMOTE_NODE6, Node, done, eventually
 
@@ -124,7 +124,6 @@ def cases(services: int) -> list[Case]:
 
 
 def _of_family(family: Addresses, services: int) -> list[Case]:
-    spread = services if services > 1 else 0
     ip, suffix = f"ipv{family.version}", f"/{services}-services" if services > 1 else ""
     established = [(f"established/{flows}-flow{'s' if flows > 1 else ''}", flows) for flows in (1, 1024, 1 << 16)]
     new = ("new-flow-each-packet", NEW_EACH_PACKET)
@@ -134,7 +133,7 @@ def _of_family(family: Addresses, services: int) -> list[Case]:
         return msgspec.structs.replace(made, **fields)
 
     dsr = [
-        one(f"dsr/{ip}/{kind}", flows, _TX, family.at_most, services=spread)
+        one(f"dsr/{ip}/{kind}", flows, _TX, family.at_most, services=services)
         for kind, flows in (*established, ("established/1048576-flows", 1 << 20), new)
         if flows >= services
     ]
@@ -163,8 +162,7 @@ def _of_family(family: Addresses, services: int) -> list[Case]:
 
 def spread_case(family: Addresses, *, flows: int, services: int) -> Case:
     """Established flows by DSR over so many services."""
-    over = services if services > 1 else 0
-    return Case(name="dsr", family=family, to=family.vip, flows=flows, services=over, verdict=_TX)
+    return Case(name="dsr", family=family, to=family.vip, flows=flows, services=services, verdict=_TX)
 
 
 def establish(datapath: Datapath) -> None:
@@ -184,8 +182,10 @@ def measure(case: Case, ours: int, forwarders: Forwarders, to: bytes, datapath: 
     samples, references = [], []
     for number in range(-1, ROUNDS):  # the first warms the caches and is not counted
         empty, mine = (_run(case, prog, forwarders, frame) for prog in (forwarders.nothing, ours))
-        plain = forwarders.run(forwarders.nothing, forwarded, flows=case.flows, services=0, repeat=REPEAT)
-        other = forwarders.run(forwarders.reference, forwarded, flows=case.flows, services=0, repeat=REPEAT)
+        plain, other = (
+            forwarders.run(prog, forwarded, flows=case.flows, services=min(case.services, 1), repeat=REPEAT)
+            for prog in (forwarders.nothing, forwarders.reference)
+        )
         _check(case, mine.verdict, mine.frame)
         assert other.verdict == _TX, f"the reference said {other.verdict}"
         if number < 0:
@@ -216,7 +216,7 @@ def _check(case: Case, verdict: int, frame: bytes) -> None:
     assert verdict == case.verdict, f"{case.name}: verdict {verdict} instead of {case.verdict}"
     if case.verdict != _TX:
         return
-    last = (REPEAT - 1) & (case.flows - 1)
+    last = flow_of(REPEAT - 1, case.flows)
     outer = Ether(frame).payload
     if case.replies:
         replies.check(case.family, last, SNAT_PORT, outer)

@@ -23,6 +23,13 @@ _PLACES = {4: (14 + 20, 14 + 12, 14 + 16), 6: (14 + 40, 14 + 8 + 12, 14 + 24 + 1
 _REFERENCE_SERVICES = 512
 
 
+def flow_of(packet: int, flows: int) -> int:
+    """Of which flow a packet is, as ``flow_of`` of scene.h has it."""
+    mask = flows - 1
+    mixed = packet * 0x9E3779B1 & mask
+    return (mixed ^ mixed >> 7) * 0x85EBCA6B & mask
+
+
 def compiled(source: str, folder: Path) -> Path:
     """The object of a source file that stands here. Raises ``CalledProcessError``."""
     made = (folder / source).with_suffix(".o")
@@ -39,7 +46,7 @@ class Scenes:
         self._map = shim.map_fd(loaded, "scenes")
 
     def put(self, frame: bytes, *, flows: int, services: int, replies: bool = False) -> None:
-        """From now on packets like ``frame``, of ``flows`` flows (a power of two), beginning with the first.
+        """From now on packets like ``frame``, of ``flows`` flows (a power of two), in the order of :func:`flow_of`.
 
         ``services``: they are spread over so many destination addresses; 0 leaves the frame's own. ``replies``: flows
         differ in the destination port, which is 1 more than the flow's number, and in nothing else.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from ipaddress import IPv4Address
 from typing import Any, cast
 
 import pytest
@@ -9,9 +11,9 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from announcer.model.lb import Frontend, FrontendKey
+from announcer.model.lb import Backend, Frontend, FrontendKey
 from announcer.model.net import IPAddress, Protocol
-from datapath import abi, blocks, encode, loader, probe, settle
+from datapath import abi, blocks, encode, loader, native, probe, settle
 from datapath.abi import PacketReason
 from datapath.hand import Datapath
 from datapath.maps import HashMap, MappedArray
@@ -120,6 +122,60 @@ def test_a_line_is_cleared_before_the_entry_changes(datapath: Datapath, monkeypa
     assert seen == [b""] * 3
 
 
+def many(count: int) -> Frontend:
+    return frontend(*(Backend(IPv4Address("10.244.2.10") + number, 8080) for number in range(count)))
+
+
+def chosen(datapath: Datapath, node: Node) -> list[int]:
+    """The backend ids of flows from a hundred ports."""
+    link = node.link()
+    head = Ether(src=SENDER, dst=link.address.hex(":")) / IP(src=str(CLIENT), dst=str(VIP))
+    ports = range(40000, 40100)
+    return [probe.run(datapath._prog, link.ifindex, bytes(head / TCP(sport=port, dport=80))).backend for port in ports]
+
+
+@pytest.mark.parametrize("count", [2, abi.SHORTCUT_MEMBERS, abi.SHORTCUT_MEMBERS + 1])
+def test_the_block_of_few_backends_is_in_the_line(node: Node, count: int) -> None:
+    """All flows go where they went before there was a line; nothing else is asked, as far as there is room."""
+    datapath, wanted = node.attached(), many(count)
+    done(program(datapath, wanted))
+    proven(datapath, wanted)
+    by_block = chosen(datapath, node)
+    assert len(set(by_block)) == count
+    filled(datapath)
+    assert chosen(datapath, node) == by_block
+    entry = datapath._tables.frontends[wanted.key].entry
+    rows = datapath._loaded.maps.rows.words
+    rows[entry.block : entry.block + entry.length] = memoryview(array("I", [0] * entry.length))
+    assert chosen(datapath, node) == (by_block if count <= abi.SHORTCUT_MEMBERS else [0] * len(by_block))
+
+
+@pytest.mark.parametrize("at", [44, 48, 51, 52, 59])
+def test_members_in_a_line_that_somebody_changes_are_found_out(node: Node, at: int) -> None:
+    datapath, wanted = node.attached(), many(2)
+    done(program(datapath, wanted))
+    filled(datapath)
+    flows = chosen(datapath, node)
+    spoil(datapath, at)
+    observe(datapath)
+    assert not line(datapath)
+    assert chosen(datapath, node) == flows
+
+
+def test_a_block_outside_of_the_rows_is_not_taken_into_a_line(node: Node) -> None:
+    """An entry that somebody has damaged."""
+    datapath, wanted = node.attached(), many(2)
+    done(program(datapath, wanted))
+    maps = datapath._loaded.maps
+    lines = native.Lines(maps.shortcuts.bytes, maps.rows.bytes)
+    entry = datapath._tables.frontends[wanted.key].entry
+    for block, taken in ((entry.block, True), (len(maps.rows.words) - 3, False), (0xFFFFFFFF, False)):
+        lines.put(0, RAW, entry._replace(block=block).pack())
+        found = blocks.Entry.unpack(maps.shortcuts.bytes[24:44].tobytes())
+        assert (found.block, int(found.flags) & abi.FrontendFlag.HERE > 0) == (block, taken)
+    lines.close()
+
+
 def test_what_is_removed_is_not_found(node: Node, datapath: Datapath) -> None:
     other = frontend(REMOTE, port=81)
     done(program(datapath, other))
@@ -216,7 +272,8 @@ def _of_one_place(keys: list[FrontendKey]) -> tuple[FrontendKey, FrontendKey]:
 
 def test_a_line_rests_before_it_is_filled() -> None:
     memory = memoryview(bytearray(abi.SHORTCUT_BYTES << abi.SHORTCUT_BITS))
-    lines = Shortcuts(cast("MappedArray", type("Array", (), {"bytes": memory})()), rest=1.0)
+    mapped = cast("MappedArray", type("Array", (), {"bytes": memory})())
+    lines = Shortcuts(mapped, mapped, rest=1.0)
     asked: list[bytes] = []
 
     def entry(key: bytes) -> bytes:

@@ -143,8 +143,8 @@ class Speaker:
         self._kick.clear()
 
     def _look(self, moment: Now) -> None:
-        """If it is time: at the clock, and at the peers that have no session."""
-        if moment.monotonic < self._look_at:
+        """If it is time, or time for a sign of life: at the clock, and at the peers that have no session."""
+        if moment.monotonic < self._look_at and self.core.pause(moment) > 0.0:
             return
         self._look_at = moment.monotonic + LOOK_SECONDS
         if self._clock.look():

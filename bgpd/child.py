@@ -28,6 +28,7 @@ from bgpd.overlay import (
     claim_only_what_is_kept,
     report_unread,
     run_on_monotonic_time,
+    send_at_once,
 )
 
 _PR_SET_PDEATHSIG = 1
@@ -74,6 +75,7 @@ def main() -> None:
     run_on_monotonic_time()
     claim_only_what_is_kept(Path(sys.argv[2]))
     back_off_from_flapping()
+    send_at_once()
     carry_bulks()
     carry_out_without_event_loop()
     report_unread()

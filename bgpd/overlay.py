@@ -1,8 +1,9 @@
 """What is put right inside the ExaBGP process before it starts. Version 5.0 only, which is what we depend on.
 
 No setting of ExaBGP reaches any of them. Tests hold each to the wire, with a control that shows the fault without
-it (``tests/bgpd/test_faults.py``, ``test_forwarding_bits.py``, ``test_flapping.py``, ``test_passive.py``,
-``test_waiting.py``, ``test_unread.py``). What takes more than a function is in ``bgpd.listener`` and ``bgpd.waiting``.
+it (``tests/bgpd/test_faults.py``, ``test_forwarding_bits.py``, ``test_flapping.py``, ``test_outgoing.py``,
+``test_passive.py``, ``test_waiting.py``, ``test_unread.py``). What takes more than a function is in ``bgpd.listener``
+and ``bgpd.waiting``.
 """
 
 from __future__ import annotations
@@ -81,6 +82,24 @@ def back_off_from_flapping() -> None:
         self._delay._time = max(self._delay._time, delay._time)
 
     Peer._close = close
+
+
+def send_at_once() -> None:
+    """Have connections that we open do without Nagle's algorithm (RFC 9293 section 3.7.4).
+
+    ExaBGP turns it off only where a peer connects to us. With it a message waits as long as one before it is not
+    acknowledged, and peers acknowledge up to 40 ms late: a route that is announced right after another change is late.
+    """
+    from exabgp.reactor.network import outgoing, tcp
+
+    original = outgoing.create
+
+    def create(*arguments: Any) -> Any:
+        made = original(*arguments)
+        tcp.nagle(made, "a peer")
+        return made
+
+    outgoing.create = create
 
 
 def carry_bulks() -> None:

@@ -145,7 +145,7 @@ struct lb_shortcut {
 #define LB_FRONTEND_RENDEZVOUS 8
 /* Remote backends get its packets in Geneve, by way of their nodes: they are all LB_BACKEND_GENEVE. */
 #define LB_FRONTEND_GENEVE 16
-/* Only in lb_shortcuts: the line has the block too. */
+/* Only in lb_shortcuts: the line has the block too. What the program then keeps as `block` is the number of the line. */
 #define LB_FRONTEND_HERE 32
 
 #define LB_RENDEZVOUS_MEMBERS 16

@@ -19,9 +19,10 @@ static __always_inline __u32 shortcut_place(const struct lb_frontend_key *key)
 	return ((low + port + high * LB_SIEVE_FOLD) * LB_SIEVE_FACTOR) >> (64 - LB_SHORTCUT_BITS);
 }
 
-static __always_inline const struct lb_frontend *find_shortcut(const struct lb_frontend_key *key, __u32 place)
+/* `number`: of the line, if it is this frontend's. */
+static __always_inline const struct lb_frontend *find_shortcut(const struct lb_frontend_key *key, __u32 *number)
 {
-	__u32 at;
+	__u32 place = shortcut_place(key), at;
 	const struct lb_shortcut *line = bpf_map_lookup_elem(&lb_shortcuts, &place);
 	const struct {
 		struct lb_frontend_key key;
@@ -38,23 +39,24 @@ static __always_inline const struct lb_frontend *find_shortcut(const struct lb_f
 	rest = (const void *)line + at;
 	if (!same_address(&rest->key.vip, &key->vip) || rest->key.port_be != key->port_be || rest->key.protocol != key->protocol)
 		return NULL;
+	/* Itself, but known no sooner than `at`: the block is not read before that either. */
+	*number = place + at - LB_SHORTCUT_AT;
 	return &rest->frontend;
 }
 
 static __always_inline bool find_frontend(const struct lb_address *vip, __be16 port, __u8 protocol, struct lb_frontend *copy)
 {
 	struct lb_frontend_key key = { .vip = *vip, .port_be = port, .protocol = protocol };
-	__u32 place = shortcut_place(&key);
-	const struct lb_frontend *found = find_shortcut(&key, place);
+	__u32 number = 0;
+	const struct lb_frontend *found = find_shortcut(&key, &number);
 
 	if (!found)
 		found = bpf_map_lookup_elem(&lb_frontends, &key);
 	if (!found)
 		return false;
 	*copy = *found;
-	/* Not read from the line, so that all of it can be on its way at once. */
 	if (copy->flags & LB_FRONTEND_HERE)
-		copy->block = place;
+		copy->block = number;
 	return true;
 }
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import VIP, Cluster, cluster, speaker_pid
+from tests.e2e.damage import detach_ingress
 from tests.lab import send, until
 from tests.lab.agents import NodeAgent
 from tests.oracle import Oracle
@@ -70,14 +71,17 @@ def _limit(pid: int, what: int, soft: int) -> Iterator[None]:
 
 
 def test_a_node_without_descriptors_withdraws_what_it_cannot_prove_and_comes_back(running: Cluster) -> None:
-    """Not one more can be opened. That it was withdrawn is the control: the limit is felt."""
+    """Not one more can be opened, so a program that somebody detached cannot be attached again.
+
+    That the VIP was withdrawn is the control: the limit is felt.
+    """
     agent, other = running.agents
-    with Oracle(running.lab, VIP, always_routed=True, same_servers=False):
-        with _limit(agent.pid, resource.RLIMIT_NOFILE, 3):
-            until(lambda: running.next_hops == {other.node.address}, "n1 has withdrawn the VIP", 20)
-            running.set_ready(lambda address: address != "10.244.1.11")
-        running.await_serving(3)
-        running.await_vip()
+    with _limit(agent.pid, resource.RLIMIT_NOFILE, 3):
+        detach_ingress(agent)
+        until(lambda: running.next_hops == {other.node.address}, "n1 has withdrawn the VIP", 20)
+        running.set_ready(lambda address: address != "10.244.1.11")
+    running.await_serving(3)
+    running.await_vip()
     assert agent.status()["peers"][0]["sessions"] == 1
     assert send(running.lab.client, f"{VIP}:80", count=100).failed == 0
 

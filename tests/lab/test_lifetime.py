@@ -19,8 +19,10 @@ pytestmark = [pytest.mark.root, pytest.mark.lab]
 CHECKOUT = Path(__file__).parents[2]
 
 # The daemon has left its parent and its session, and is in no record of ours: only its namespace gives it away.
+# Who started the tests in the background may have had them ignore SIGINT, which is inherited.
 OWNER = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.lab import Lab
 lab = Lab("{router}")
 print(lab.id, flush=True)

@@ -118,7 +118,7 @@ struct lb_frontend {
  */
 #define LB_SHORTCUT_BITS 16
 #define LB_SHORTCUT_AT 4
-#define LB_SHORTCUT_BLOCK 11
+#define LB_SHORTCUT_BLOCK (__builtin_offsetof(struct lb_shortcut, block) / sizeof(__u32)) /* in words */
 #define LB_SHORTCUT_WORDS 32
 #define LB_SHORTCUT_MEMBERS 10
 

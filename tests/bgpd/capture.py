@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab.host import Host
+
 _GLOBAL_HEADER = 24
 _RECORD = struct.Struct("=IIII")
 
@@ -23,17 +25,17 @@ class Caught:
 
 
 class Capture:
-    """Records BGP on ``device`` in ``netns`` until :meth:`stop`; only with ``host``, an address, if it is given."""
+    """Records BGP on ``device`` of ``host`` until :meth:`stop`; only with ``peer``, an address, if it is given."""
 
-    def __init__(self, netns: str, device: str, file: Path, host: str = "") -> None:
+    def __init__(self, host: Host, device: str, file: Path, peer: str = "") -> None:
         self._file = file
-        self._process = subprocess.Popen(
-            ["ip", "netns", "exec", netns, "tcpdump", "-Z", "root", "--immediate-mode", "-U", "-n", "-s", "0",
-             "-i", device, "-w", str(file), "tcp port 179" + (f" and host {host}" if host else "")],
+        self._process = host.popen(
+            ["tcpdump", "-Z", "root", "--immediate-mode", "-U", "-n", "-s", "0",
+             "-i", device, "-w", file, "tcp port 179" + (f" and host {peer}" if peer else "")],
             stderr=subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stderr is not None
-        while b"listening on" not in (line := self._process.stderr.readline()):
+        while "listening on" not in (line := self._process.stderr.readline()):
             assert line, "tcpdump ended before it listened"
 
     def stop(self) -> list[Caught]:

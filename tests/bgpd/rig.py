@@ -26,6 +26,7 @@ from announcer.model.observed import BgpObserved, Outcome
 from announcer.model.steps import AnyStep, ConfigureNeighbors
 from bgpd.client import SpeakerClient
 from tests.bgpd.capture import Capture
+from tests.lab.host import Host, Process, reap
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEAKER_ADDRESS = IPv4Address("10.99.0.1")
@@ -62,6 +63,8 @@ class Rig:
         self.speaker: subprocess.Popen[bytes] | None = None
         self._runner = asyncio.Runner()
         self._client: SpeakerClient | None = None
+        self._processes: list[Process] = []
+        self._router = Host("router", self.name + "r", folder, self._processes.append)
         self._watcher = subprocess.Popen(
             ["sh", "-c", _WATCHER.format(self.name)], stdin=subprocess.PIPE, start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -97,6 +100,8 @@ class Rig:
         assert self._watcher.stdin is not None
         self._watcher.stdin.close()
         self._watcher.wait()
+        for process in self._processes:
+            reap(process)
 
     # --- processes ----------------------------------------------------------------------------------------------
 
@@ -146,9 +151,9 @@ class Rig:
         """Start a BIRD at address ``router``, ready for a session with ``speaker`` as ``local_asn``."""
         return Bird(self, router, asn, f"{speaker} as {local_asn}", options, debug)
 
-    def capture(self, host: str = "") -> Capture:
-        """Record the BGP traffic from now on; only with ``host``, an address, if it is given."""
-        return Capture(self.name + "r", "eth0", self.folder / f"capture{next(_numbers)}.pcap", host)
+    def capture(self, peer: str = "") -> Capture:
+        """Record the BGP traffic from now on; only with ``peer``, an address, if it is given."""
+        return Capture(self._router, "eth0", self.folder / f"capture{next(_numbers)}.pcap", peer)
 
     # --- the speaker as an agent sees it ------------------------------------------------------------------------
 

@@ -192,6 +192,12 @@ def failed(outcome: Outcome) -> str:
     return outcome.problem
 
 
+def moved(datapath: Datapath, before: dict[str, int]) -> dict[str, int]:
+    """By how much the counters went up since they were ``before``, for those that did."""
+    after = datapath.counters()
+    return {name: after[name] - before[name] for name in after if after[name] != before[name]}
+
+
 def program(datapath: Datapath, wanted: Frontend) -> Outcome:
     return datapath.apply(ProgramFrontend(lane=str(wanted.key.vip), frontend=wanted))
 

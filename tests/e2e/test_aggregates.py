@@ -41,9 +41,7 @@ def test_an_aggregate_replaces_the_host_route_is_guarded_and_goes_with_its_last_
         return running.lab.router.fib().get(prefix, frozenset())
 
     router = running.lab.router
-    captures = [
-        Capture(router.netns, agent.node.name, router.folder / f"{agent.node.name}.pcap") for agent in running.agents
-    ]
+    captures = [Capture(router, agent.node.name, router.folder / f"{agent.node.name}.pcap") for agent in running.agents]
     with (
         SteadyTraffic(running.lab.client, f"{VIP}:80", rate=100) as steady,
         RouteJournal(running.lab.router) as journal,

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 _RESTLESS = "10.244.1.11"
 _EDITS = 200
+_SEEN = 40
 #: What a process may gain over as many edits as it has already had: noise of the allocator, not one round's worth each.
 _GROWTH_KIB = 8_000
 _UPDATES = 'lockstep_bgp_updates_total{peer="192.168.1.11"}'
@@ -29,10 +30,15 @@ def _rss(pid: int) -> int:
 
 
 def _churn(made: Cluster, others: bool) -> None:
-    """One endpoint is ready and not, by turns, and at the end it is; ``others``: whether all the others are."""
+    """One endpoint is ready and not, by turns, and at the end it is; ``others``: whether all the others are.
+
+    An agent does not see every state of a folder that never rests; if the others are ready, some are waited for.
+    """
     for edit in range(_EDITS):
         odd = edit % 2 == 0
         made.set_ready(lambda address, odd=odd: not odd if address == _RESTLESS else others)  # type: ignore[misc]
+        if others and edit % _SEEN == 0:
+            made.await_serving(3)
 
 
 def _growth(agent: NodeAgent, work: Callable[[], None]) -> int:

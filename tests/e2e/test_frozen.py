@@ -15,7 +15,7 @@ import pytest
 from bgpd import wire
 from tests.bgpd.capture import Capture
 from tests.e2e.cluster import VIP, Cluster, cluster, exabgp_pid, speaker_pid
-from tests.lab import FibPoll, until
+from tests.lab import FibPoll, RouteJournal, until
 from tests.lab.agents import NodeAgent
 from tests.lab.release import Edit, build_release
 from tests.oracle import Oracle
@@ -34,7 +34,7 @@ def test_a_speaker_that_is_stopped_costs_no_packet_no_message_and_is_told_to_go_
     """ExaBGP keeps the sessions. Control: a speaker that is killed, in ``test_faults``."""
     agent, router = running.agents[0], running.lab.router
     pid = speaker_pid(agent)
-    capture = Capture(router.netns, agent.node.name, router.folder / "bgp.pcap")
+    capture = Capture(router, agent.node.name, router.folder / "bgp.pcap")
     with Oracle(running.lab, VIP, always_routed=True, same_sessions=True):
         os.kill(pid, signal.SIGSTOP)
         until(lambda: agent.metrics().get(_WOKEN), "the agent has noticed it, and told it to go on", 30)
@@ -92,18 +92,20 @@ def test_an_exabgp_that_hangs_is_replaced_and_with_graceful_restart_costs_nothin
     agent = hanging.agents[0]
     with (
         Oracle(hanging.lab, VIP, always_routed=True),
+        RouteJournal(hanging.lab.router) as journal,
         FibPoll(hanging.lab.router, agent.node.pod_cidr) as poll,
     ):
         _replaced(agent, signal.SIGWINCH)
         hanging.await_vip()
         seen = poll.stop()
+        assert journal.deleted(agent.node.pod_cidr) == []
     assert seen.missing == 0, seen
     assert agent.metrics()['lockstep_bgp_engine_restarts_total{cause="stalled"}'] == 1
 
 
 def test_control_without_graceful_restart_the_routes_go_with_the_exabgp_that_hangs(hanging: Cluster) -> None:
     agent = hanging.agents[0]
-    with FibPoll(hanging.lab.router, agent.node.pod_cidr) as poll:
+    with RouteJournal(hanging.lab.router) as journal:
         _replaced(agent, signal.SIGWINCH)
         hanging.await_vip()
-        assert poll.stop().missing > 0
+        assert journal.deleted(agent.node.pod_cidr)

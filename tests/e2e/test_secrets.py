@@ -6,7 +6,9 @@ Everything that the product writes, says and shows of itself is searched for it,
 from __future__ import annotations
 
 import base64
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,13 @@ def secretive() -> Iterator[Cluster]:
         for agent in made.agents:
             until(lambda agent=agent: agent.status()["peers"][0]["bfd"] == "up", "BFD is up", 30)  # type: ignore[misc]
         yield made
+        # Not with the lab, which kills all at once: what holds bfdd takes its folder in /run away.
+        for agent in made.agents:
+            agent.terminate()
+            speaker = speaker_pid(agent)
+            holder = next(pid for pid in _tree(speaker) if b"bfd_child" in Path(f"/proc/{pid}/cmdline").read_bytes())
+            os.kill(speaker, signal.SIGTERM)
+            until(lambda holder=holder: not Path(f"/proc/{holder}").exists(), "bfdd has ended", 20)  # type: ignore[misc]
 
 
 REFERENCE = "    password-secret: {name: bgp-auth, key: password}\n"

@@ -143,9 +143,12 @@ class Api:
         made: Manifest = self.request("PATCH", path, change, query, content_type=PATCH_TYPES[how])
         return made
 
-    def delete(self, kind: str, namespace: str = "", name: str = "") -> None:
-        """Delete an object at once, or a whole collection; an object that is not there is fine."""
-        options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+    def delete(self, kind: str, namespace: str = "", name: str = "", *, grace: int = 0) -> None:
+        """Delete an object, or a whole collection; an object that is not there is fine.
+
+        ``grace``: for so many seconds a Pod terminates, or until its kubelet deletes it at once.
+        """
+        options = {"gracePeriodSeconds": grace, "propagationPolicy": "Background"}
         try:
             self.request("DELETE", path_of(kind, namespace, name), options)
         except ApiError as error:

@@ -74,10 +74,13 @@ class KubeCluster:
         self.api.create(objects.service(name, ingress=[vip], **spec))
         self.api.create(self.slice_of(name, pods or [pod.name for pod in self.lab.pods]))
 
-    def slice_of(self, service: str, pods: Sequence[str], *, name: str = "", ready: bool = True) -> Manifest:
-        """A slice with these pods of the lab."""
+    def slice_of(
+        self, service: str, pods: Sequence[str], *, name: str = "", ready: bool | Sequence[str] = True
+    ) -> Manifest:
+        """A slice with these pods of the lab. ``ready``: all of them, none, or those of these names."""
+        names = (pods if ready else ()) if isinstance(ready, bool) else ready
         endpoints = [
-            objects.endpoint(pod.address, node.name, ready=ready)
+            objects.endpoint(pod.address, node.name, ready=pod.name in names)
             for node in self.lab.nodes
             for pod in node.pods
             if pod.name in pods

@@ -96,12 +96,13 @@ def _live(cluster: KubeCluster, watch: Stopwatch, allocator: AllocatorProcess) -
 
     with SteadyTraffic(cluster.lab.client, f"{VIP}:80", rate=100) as steady:
         watch.begin()
-        api.delete("Pod", "default", "n1p1")
+        api.delete("Pod", "default", "n1p1", grace=30)
         for agent in cluster.agents:
             until(lambda agent=agent: agent.vip(VIP)["backends"]["serving"] == 3, "three serve", 20)  # type: ignore[misc]
         watch.took("one pod deleted -> both agents have it out of rotation")
         outcome = steady.stop()
     assert outcome.failed == 0, outcome
+    api.delete("Pod", "default", "n1p1")
 
     watch.begin()
     cluster.agents[0].cli("drain")
@@ -146,7 +147,10 @@ def _live(cluster: KubeCluster, watch: Stopwatch, allocator: AllocatorProcess) -
 
 
 def test_while_the_api_server_is_away_routes_stay_and_an_agent_may_even_restart(cluster: KubeCluster) -> None:
-    cluster.serve()
+    """What happens meanwhile: a Pod that its node knows becomes ready, and its Service gets another slice."""
+    pods = ["n1p1", "n1p2", "n2p1", "n2p2"]
+    cluster.api.create(objects.service("web", ingress=[VIP]))
+    cluster.api.create(cluster.slice_of("web", pods, ready=pods[:3]))
     cluster.await_hops(cluster.addresses, "the VIP is announced")
     agent = cluster.agents[0]
     with (
@@ -159,11 +163,11 @@ def test_while_the_api_server_is_away_routes_stay_and_an_agent_may_even_restart(
         agent.kill()
         agent.start()
         until(lambda: agent.status().get("sources", {}).get("synced") is False, "started without an API server", 30)
-        cluster.api.create(cluster.slice_of("web", ["n1p1", "n1p2", "n2p1"], name="web-2"))
+        cluster.api.create(cluster.slice_of("web", pods, name="web-2"))
         cluster.api.delete("EndpointSlice", "default", "web-1")
         cluster.relay.come_back()
         for one in cluster.agents:
-            until(lambda one=one: one.vip(VIP)["backends"]["serving"] == 3, "what happened meanwhile", 60)  # type: ignore[misc]
+            until(lambda one=one: one.vip(VIP)["backends"]["serving"] == 4, "what happened meanwhile", 60)  # type: ignore[misc]
         assert journal.changes() == []
         outcome = steady.stop()
     assert outcome.failed == 0, outcome

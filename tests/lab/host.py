@@ -18,6 +18,14 @@ Process = subprocess.Popen[str]
 Output = int | IO[Any] | None
 
 
+def reap(process: Process) -> None:
+    """Wait for the end of a process that was told to end, and close what it was connected with."""
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+
+
 class Host:
     """A network namespace with a name of its own inside the lab (``client``, ``n1``, ``n1p2``)."""
 

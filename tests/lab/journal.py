@@ -57,6 +57,10 @@ class RouteJournal:
             return [change for change in found if change.prefix == prefix]
         return [change for change in found if not change.prefix.startswith(_MARKS)]
 
+    def deleted(self, prefix: str | None = None) -> list[RouteChange]:
+        """Return the deletions among :meth:`changes`."""
+        return [change for change in self.changes(prefix) if change.action == "deleted"]
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop recording."""
         if self._process:

@@ -19,7 +19,7 @@ from tests.lab import network
 from tests.lab.bird import BirdRouter
 from tests.lab.frr import FrrRouter
 from tests.lab.gobgp import GobgpRouter
-from tests.lab.host import Host, Process
+from tests.lab.host import Host, Process, reap
 from tests.lab.plan import HTTP_PORT, UDP_PORT, NodePlan, Plan, PodPlan, SessionOptions, make_plan
 from tests.lab.poll import LabError
 from tests.lab.registry import RUN_FOLDER, Registry
@@ -160,10 +160,7 @@ class Lab:
         """Kill and remove everything of this lab; harmless when nothing is left."""
         self._registry.remove()
         for process in self._processes:
-            process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe:
-                    pipe.close()
+            reap(process)
         self._processes = []
         self._dismiss_reaper()
 

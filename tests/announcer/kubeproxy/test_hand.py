@@ -16,6 +16,7 @@ from announcer.model.lb import Proof
 from announcer.model.observed import Observed, Outcome, OutcomeState
 from announcer.model.steps import Announce, AnyStep, GuardAggregate, RemoveFrontend, Verify, Withdraw
 from announcer.plan import PlanSettings, plan
+from announcer.run.settings import DEFAULT_KUBE_PROXY_HEALTH
 from announcer.status.explain import explain
 from announcer.status.report import status
 from announcer.status.sight import Sight
@@ -23,7 +24,6 @@ from tests.announcer.build import CONFIG, endpoints, ip, net, node, service, sna
 from tests.announcer.test_plan import announced, observed
 
 VIP = ip("203.0.113.1")
-URL = "http://127.0.0.1:10256/healthz"
 GRACE = PlanSettings().proof_grace
 
 
@@ -32,7 +32,7 @@ class Rig:
 
     def __init__(self, config_text: str = CONFIG) -> None:
         self.now = 1000.0
-        self.health = Health(URL)
+        self.health = Health(DEFAULT_KUBE_PROXY_HEALTH)
         self.hand = KubeProxyHand(self.health, lambda: self.now)
         self.snapshot = snapshot(node(), service(), endpoints("web", "10.244.1.10"), config_text=config_text)
         self.desired = decide(self.snapshot)

@@ -15,6 +15,7 @@ from announcer.model.lb import MapUsage
 from announcer.model.observed import Damping, ForwarderObserved, Observed
 from announcer.run.latency import LatencyMeter
 from announcer.run.repairs import RepairMeter
+from announcer.run.settings import DEFAULT_KUBE_PROXY_HEALTH
 from announcer.snapshot import ConfigView, Snapshot
 from announcer.status.metrics import SightCollector
 from announcer.status.sight import Sight
@@ -69,7 +70,7 @@ def full() -> Sight:
         datapath=msgspec.structs.replace(
             seen.datapath,
             maps={"lb_frontends": MapUsage(used=1, max=9)},
-            forwarder=ForwarderObserved(name="kube-proxy", url="http://127.0.0.1:10256/healthz", healthy=True),
+            forwarder=ForwarderObserved(name="kube-proxy", url=DEFAULT_KUBE_PROXY_HEALTH, healthy=True),
         ),
     )
     found = sight(msgspec.structs.replace(working(), standalone=True), seen)

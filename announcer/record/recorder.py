@@ -71,13 +71,13 @@ class Recorder:
             self._write("inputs", now, change=delta(self._snapshot, plain), decided=self._plainer.digest(desired))
             self._snapshot = plain
 
-    def folded(self, event: Event, now: float) -> None:
-        """``fold`` was asked."""
+    def folded(self, event: Event, now: float, at: float | None = None) -> None:
+        """``fold`` was asked. ``at``: when an outcome was known, if that was before ``now``."""
         if self._file is None:
             return
         match event:
             case Outcome():
-                self._write("outcome", now, outcome=self._plainer.plain(event))
+                self._write("outcome", now, at=now if at is None else at, outcome=self._plainer.plain(event))
             case DatapathObserved():
                 plain = self._datapath if event == self._seen[0] else self._plainer.plain(event)
                 self._write("datapath", now, change=delta(self._datapath, plain))

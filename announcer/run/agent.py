@@ -73,7 +73,8 @@ class Agent:
         self.snapshot = Snapshot(revision=0, node_name=node_name, lb_mode=lb_mode)
         self.desired = Desired(revision=0, synced=False)
         self._observed = Observed()
-        self._outcomes: list[Outcome] = []
+        #: Not folded in yet, each with when it was known.
+        self._outcomes: list[tuple[Outcome, float]] = []
         self._journal = Journal()
         self.latency = LatencyMeter(clock)
         self.repairs = RepairMeter()
@@ -140,7 +141,7 @@ class Agent:
 
         def report(outcome: Outcome) -> None:
             outcomes.append(outcome)
-            self._outcomes.append(outcome)
+            self._outcomes.append((outcome, self._clock()))
             self._journal.note(outcome)
             self.repairs.outcome(outcome, before)
 
@@ -184,9 +185,9 @@ class Agent:
         outcomes, self._outcomes = self._outcomes, []
         if outcomes:
             now = self._clock()
-            self._observed = fold_outcomes(self._observed, outcomes, now)
-            for outcome in outcomes:
-                self._recorder.folded(outcome, now)
+            self._observed = fold_outcomes(self._observed, [outcome for outcome, _ in outcomes], now)
+            for outcome, at in outcomes:
+                self._recorder.folded(outcome, now, at)
 
     def _patience(self) -> float | None:
         """How long the loop may sleep if nothing happens."""

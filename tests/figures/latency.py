@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.bench.report import Row
@@ -53,8 +53,11 @@ def latency_rows() -> list[Row]:
     programmed = [_first_after(edit, proofs) for edit in (*edits, *back)]
     heard = [_first_after(edit, inputs) for edit in (*edits, *back)]
     offset = time.time() - time.monotonic()
-    withdrawn = [_first(changes, at + offset, deleted=True) - offset - at for at in gone]
-    announced = [_first(changes, proof + offset, deleted=False) - offset - proof for proof in programmed[len(edits) :]]
+    withdrawn = [_first(changes, at + offset, lambda change: change.action == "deleted") - offset - at for at in gone]
+    announced = [
+        _first(changes, at + offset, lambda change: agent.node.address in change.next_hops) - offset - proof
+        for at, proof in zip(back, programmed[len(edits) :], strict=True)
+    ]
     file = [proof - at for proof, at in zip(programmed, (*edits, *back), strict=True)]
     event = [proof - at for proof, at in zip(programmed, heard, strict=True)]
     return [
@@ -88,17 +91,13 @@ def _proofs(lines: list[dict[str, Any]]) -> Iterator[float]:
             programmed = True
         elif step == "verify" and programmed:
             programmed = False
-            yield float(fields["t"])
+            yield float(fields["at"])
 
 
 def _first_after(moment: float, times: list[float]) -> float:
     return next(one for one in times if one > moment)
 
 
-def _first(changes: list[RouteChange], moment: float, *, deleted: bool) -> float:
-    """Unix time of the first change after ``moment`` that takes the last next hop away, or brings one."""
-    return next(
-        change.time.timestamp()
-        for change in changes
-        if change.time.timestamp() > moment and (change.action == "deleted") is deleted
-    )
+def _first(changes: list[RouteChange], moment: float, wanted: Callable[[RouteChange], bool]) -> float:
+    """Unix time of the first change after ``moment`` that is wanted."""
+    return next(change.time.timestamp() for change in changes if change.time.timestamp() > moment and wanted(change))

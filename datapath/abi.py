@@ -83,6 +83,7 @@ class FrontendFlag(IntFlag):
     RENDEZVOUS = 8
     GENEVE = 16
     HERE = 32
+    NEAR = 64
 
 
 class VipFlag(IntFlag):
@@ -151,12 +152,14 @@ RANK_BYTES = 2
 #: ``struct lb_sieve``: where the range of SNAT ports, ``unstacked`` and the bits stand, how many there are as a power
 #: of two, and the factors of its hash.
 SNAT_RANGE = struct.Struct("=HH")
-SNAT_RANGE_AT, UNSTACKED_AT, SIEVE_AT, SIEVE_BITS = 8, 12, 64, 20
+SNAT_RANGE_AT, UNSTACKED_AT, SIEVE_AT, SIEVE_BITS = 8, 12, 64, 18
 SIEVE_FACTOR, SIEVE_FOLD = 0x9E3779B97F4A7C15, 0xFF51AFD7ED558CCD
-#: How many places for shortcuts there are, as a power of two.
-SHORTCUT_BITS, SHORTCUT_BYTES = 16, 128
-#: Up to so many members a line has the block too, if that holds preferences.
-SHORTCUT_MEMBERS = 10
+#: How many places for shortcuts there are, and lines, as a power of two.
+SHORTCUT_BITS, SHORTCUT_BYTES = 16, 64
+#: ``struct lb_places``: 16 bits each.
+PLACES_BYTES = 2 << SHORTCUT_BITS
+#: Up to so many members a line has their preferences; and their ids if these are so far apart at most.
+SHORTCUT_MEMBERS, SHORTCUT_NEAR = 10, 15
 BACKEND_BYTES = 64
 #: Where ``source`` and ``generation`` stand in ``struct lb_backend``.
 BACKEND_SOURCE_AT = 16
@@ -179,6 +182,7 @@ _SIZES = {
     "lb_frontend_key": FRONTEND_KEY.size,
     "lb_frontend": FRONTEND.size,
     "lb_shortcut": SHORTCUT_BYTES,
+    "lb_places": PLACES_BYTES,
     "lb_row_page": PAGE_BYTES,
     "lb_ranks": RANK_BYTES << RENDEZVOUS_BITS,
     "lb_backend": BACKEND_BYTES,

@@ -21,7 +21,7 @@ class Extents:
         self._free: list[tuple[int, int]] = [(0, size)]
         self._unused = size
         self._resting: deque[tuple[float, int, int]] = deque()
-        # By length and page: before this offset there is no room, so gaps that are too short are passed once.
+        # By room and page: before this offset there is no room, so gaps that are too short are passed once.
         self._full_before: dict[tuple[int, int], int] = {}
 
     def taken_by(self, used: Iterable[tuple[int, int]]) -> Extents:
@@ -44,24 +44,45 @@ class Extents:
         new._unused = sum(length for _, length in new._free) + sum(length for _, _, length in new._resting)
         return new
 
-    def take(self, length: int, now: float, *, page: int = 0) -> int | None:
+    def take(self, length: int, now: float, *, page: int = 0, room: int = 0) -> int | None:
         """Offset of ``length`` units, None if no gap is that long.
 
         ``page``: they all lie between one multiple of this and the next, which is not shorter. 0: anywhere.
+
+        ``room``: so many would have been free there, within the page too; for whoever may want more later.
         """
         self._reclaim(now)
-        first = bisect.bisect_left(self._free, (self._full_before.get((length, page), 0), 0))
+        room = max(room, length)
+        first = bisect.bisect_left(self._free, (self._full_before.get((room, page), 0), 0))
         for i in range(first, len(self._free)):
-            offset, room = self._free[i]
-            start, end = offset, offset + room
-            if page and start // page != (start + length - 1) // page:
+            offset, units = self._free[i]
+            start, end = offset, offset + units
+            if page and start // page != (start + room - 1) // page:
                 start += page - start % page
-            if start + length <= end:
-                rest = ((offset, start - offset), (start + length, end - start - length))
-                self._free[i : i + 1] = [(at, units) for at, units in rest if units]
-                self._unused -= length
-                self._full_before[length, page] = offset
+            if start + room <= end:
+                self._cut(i, start, length)
+                self._full_before[room, page] = offset
                 return start
+        return None
+
+    def _cut(self, i: int, start: int, length: int) -> None:
+        """Take a piece out of the gap ``i``."""
+        offset, units = self._free[i]
+        rest = ((offset, start - offset), (start + length, offset + units - start - length))
+        self._free[i : i + 1] = [(at, left) for at, left in rest if left]
+        self._unused -= length
+
+    def take_one(self, first: int, end: int, now: float) -> int | None:
+        """The first unit from ``first`` on that is free; None if that is not before ``end``."""
+        self._reclaim(now)
+        i = max(bisect.bisect(self._free, (first, self.size)) - 1, 0)
+        while i < len(self._free) and self._free[i][0] < end:
+            offset, units = self._free[i]
+            at = max(offset, first)
+            if at < min(offset + units, end):
+                self._cut(i, at, 1)
+                return at
+            i += 1
         return None
 
     def give(self, offset: int, length: int, now: float) -> None:
@@ -75,7 +96,6 @@ class Extents:
 
     def _reclaim(self, now: float) -> None:
         while self._resting and self._resting[0][0] <= now:
-            self._full_before.clear()
             _, offset, length = self._resting.popleft()
             at = bisect.bisect(self._free, (offset, length))
             if at < len(self._free) and self._free[at][0] == offset + length:
@@ -84,3 +104,4 @@ class Extents:
                 offset, before = self._free.pop(at - 1)
                 length, at = length + before, at - 1
             self._free.insert(at, (offset, length))
+            self._full_before = {kind: min(before, offset) for kind, before in self._full_before.items()}

@@ -88,6 +88,7 @@ _FIELDS = {
 #: Those that are as large as the programs declare them.
 _FIXED = (
     "lb_shortcuts",
+    "lb_places",
     "lb_sieve",
     "lb_ranks",
     "lb_vlan_ways",

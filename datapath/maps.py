@@ -165,6 +165,7 @@ class Maps(NamedTuple):
 
     frontends: SummedMap
     shortcuts: MappedArray
+    places: MappedArray
     vips: SummedMap
     sieve: MappedArray
     rows: MappedArray
@@ -195,6 +196,7 @@ class Maps(NamedTuple):
         return cls(
             frontends=SummedMap("lb_frontends", fds["lb_frontends"], adds, abi.Summed.FRONTENDS),
             shortcuts=MappedArray("lb_shortcuts", fds["lb_shortcuts"]),
+            places=MappedArray("lb_places", fds["lb_places"]),
             vips=SummedMap("lb_vips", fds["lb_vips"], adds, abi.Summed.VIPS),
             sieve=MappedArray("lb_sieve", fds["lb_sieve"]),
             rows=MappedArray("lb_rows", fds["lb_rows"]),

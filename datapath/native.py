@@ -37,7 +37,7 @@ void lr_widen(const uint8_t *from, uint32_t count, uint16_t *to);
 void lr_put_backends(void *backends, const uint32_t *numbers, uint32_t count, const uint8_t *entries);
 int lr_same_owners(const uint16_t *slots, const uint16_t *owners, uint32_t count);
 uint64_t lr_sum(const uint32_t *keys, uint32_t key_size, const uint32_t *values, uint32_t value_size, uint32_t count);
-struct lb_shortcut { uint32_t words[32]; };
+struct lb_shortcut { uint64_t words[8]; };
 void lr_shortcut_put(struct lb_shortcut *line, const void *key, const void *frontend, const uint32_t *rows,
                      uint32_t length);
 void lr_shortcuts_clear(struct lb_shortcut *lines, uint32_t count);
@@ -220,9 +220,9 @@ class Lines:
         """Let no line say anything."""
         _lib().lr_shortcuts_clear(self._lines, len(self._lines))
 
-    def sum(self) -> int:
-        """What all lines that say something add up to: 64 bits."""
-        found: int = _lib().lr_shortcuts_sum(self._lines, 0, len(self._lines))
+    def sum(self, count: int) -> int:
+        """What the first ``count`` lines add up to, those that say something: 64 bits."""
+        found: int = _lib().lr_shortcuts_sum(self._lines, 0, count)
         return found
 
     def sum_of(self, place: int) -> int:

@@ -3,6 +3,7 @@
  * The loops over the slots of rows, which take hundreds of microseconds here and tens of milliseconds in Python: see
  * datapath/native.py for what they are given, and maglev.py, rendezvous.py and rows.py for what they mean.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -316,38 +317,68 @@ static uint64_t mixed_long(uint64_t sum, const void *data, size_t words)
 	return lb_mixed(lb_mixed(lb_mixed(a, b), c), d);
 }
 
-/* The line says it, when everything else of it is written. `rows`: where the block is, of `length`. */
-void lr_shortcut_put(struct lb_shortcut *line, const void *key, const void *frontend, const uint32_t *rows, uint32_t length)
+/* The block's members, in the order of their turns. */
+static void put_members(struct lb_shortcut *line, const uint32_t *block, uint32_t members)
 {
-	struct lb_frontend *said = &line->frontend;
-	uint32_t words;
+	uint32_t least = block[0], most = block[0];
+	bool near;
 
-	memcpy(&line->key, key, sizeof(line->key));
-	memcpy(said, frontend, sizeof(*said));
-	words = 2 * said->members;
-	if (said->flags & LB_FRONTEND_RENDEZVOUS && said->members <= LB_SHORTCUT_MEMBERS && words <= length &&
-	    said->block <= length - words) {
-		memcpy(line->block, rows + said->block, words * sizeof(*rows));
-		said->flags |= LB_FRONTEND_HERE;
+	for (uint32_t i = 1; i < members; i++) {
+		least = block[i] < least ? block[i] : least;
+		most = block[i] > most ? block[i] : most;
 	}
-	__atomic_store_n(&line->at, LB_SHORTCUT_AT, __ATOMIC_RELEASE);
+	near = most - least <= LB_SHORTCUT_NEAR;
+	if (near) {
+		line->first = least;
+		line->flags |= LB_FRONTEND_NEAR;
+	}
+	for (uint32_t i = 0; i < members; i++) {
+		uint32_t preference = block[members + i], turn = 0, number = near ? block[i] - least : i;
+
+		for (uint32_t other = 0; other < members; other++)
+			turn += block[members + other] >> 28 > preference >> 28;
+		line->whose[turn / 2] |= number << 4 * (turn % 2);
+		for (uint32_t byte = 0; byte < 3; byte++)
+			line->preferences[3 * turn + byte] = preference >> 8 * byte;
+	}
+}
+
+/* The line says it, when everything else of it is written. `rows`: where the block is, of `length`. */
+void lr_shortcut_put(struct lb_shortcut *line, const struct lb_frontend_key *key, const struct lb_frontend *frontend,
+		     const uint32_t *rows, uint32_t length)
+{
+	struct lb_shortcut said = { .protocol = key->protocol, .port_be = key->port_be, .vip = key->vip };
+	uint32_t words = 2 * frontend->members;
+
+	if (frontend->flags & LB_FRONTEND_RENDEZVOUS && words && frontend->members <= LB_SHORTCUT_MEMBERS &&
+	    !frontend->sources && words <= length && frontend->block <= length - words) {
+		said.members = frontend->members;
+		said.flags = frontend->flags | LB_FRONTEND_HERE;
+		said.first = frontend->block;
+		put_members(&said, rows + frontend->block, frontend->members);
+	} else {
+		said.frontend = *frontend;
+	}
+	memcpy((char *)line + sizeof(said.word), (char *)&said + sizeof(said.word), sizeof(said) - sizeof(said.word));
+	said.at = LB_SHORTCUT_AT;
+	__atomic_store_n(&line->word, said.word, __ATOMIC_RELEASE);
 }
 
 /* These lines say nothing any more. What stands in them stays, for programs that are just reading it. */
 void lr_shortcuts_clear(struct lb_shortcut *lines, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
-		if (lines[i].at)
-			__atomic_store_n(&lines[i].at, 0, __ATOMIC_SEQ_CST);
+		if (lines[i].word)
+			__atomic_store_n(&lines[i].word, 0, __ATOMIC_SEQ_CST);
 }
 
-/* A sum over those of these lines that say something; `first`: the place of the first one. */
+/* A sum over those of these lines that say something; `first`: the number of the first one. */
 uint64_t lr_shortcuts_sum(const struct lb_shortcut *lines, uint32_t first, uint32_t count)
 {
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < count; i++)
-		if (lines[i].at)
+		if (lines[i].word)
 			sum += mixed_long(lb_mixed(LB_SUM_START, first + i), &lines[i], sizeof(lines[i]) / sizeof(sum));
 	return sum;
 }

@@ -20,7 +20,7 @@ from announcer.model.changes import Derived, changed
 from announcer.model.errors import TargetError
 from announcer.model.lb import Backend, Frontend, FrontendKey, MapUsage
 from announcer.model.net import IPAddress
-from datapath import abi, blocks, encode, native, readback, rows
+from datapath import abi, blocks, encode, native, numbering, readback, rows
 from datapath.blocks import Entry
 from datapath.decaps import Decaps
 from datapath.extents import Extents
@@ -43,7 +43,7 @@ class Tables:
     def __init__(self, maps: Maps, limits: Limits) -> None:
         self.maps = maps
         self._sieve = Sieve(maps.sieve)
-        self.shortcuts = Shortcuts(maps.shortcuts, maps.rows, rest=limits.rest)
+        self.shortcuts = Shortcuts(maps.shortcuts, maps.places, maps.rows, rest=limits.rest)
         self.sources = SourceSets(maps.sources, rest=limits.rest)
         self._decaps = Decaps(maps.decaps, linger=limits.linger)
         self._reader = Reader(maps, self.sources, self._decaps)
@@ -299,16 +299,12 @@ class Tables:
     # --- parts of a frontend ---------------------------------------------------------------------------------------
 
     def _numbers_for(self, members: Sequence[Backend], now: float, taken: list[int]) -> array[int]:
-        """Their ids; ``taken`` is told of new ones, which are in a row if that can be."""
+        """Their ids; ``taken`` is told of new ones."""
         found = [self._ids.get(backend) for backend in members]
         missing = found.count(None)
-        first = self._numbers.take(missing, now) if missing else 0
-        taken += [] if first is None else range(first, first + missing)
-        while len(taken) < missing:
-            number = self._numbers.take(1, now)
-            if number is None:
-                raise TargetError("take a backend id", errno=errno.ENOSPC, detail=f"lb_backends holds {len(self._ids)}")
-            taken.append(number)
+        if missing:
+            held = [number for number in found if number is not None]
+            numbering.take(self._numbers, held, missing, now, taken)
         new = iter(taken)
         return array("I", [next(new) if number is None else number for number in found])
 

@@ -108,7 +108,7 @@ __attribute__((noinline)) int lb_icmp(struct xdp_md *ctx, struct packet *p, stru
 		return vip->flags & LB_VIP_SERVES ? lb_echo(ctx, p) : LB_no_backend;
 	}
 	quoted = parse_quoted(ctx, p);
-	if (!quoted || !find_frontend(&quoted->dest, quoted->ports.dest, quoted->protocol, &frontend))
+	if (!quoted || !find_frontend(&quoted->dest, quoted->ports.dest, quoted->protocol, UNFORESEEN, &frontend))
 		return LB_icmp;
 	/* The flow's client is asked for: the error itself comes from a router anywhere on the way. */
 	if (!source_allowed(&frontend, quoted))
@@ -179,7 +179,8 @@ static __always_inline enum lb_reason to_this_node(struct xdp_md *ctx, struct pa
 	return snat_used() ? lb_snat_reply(ctx, p, answer) : LB_not_ours;
 }
 
-static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet *p, struct lb_probe *answer)
+/* `line`: of the shortcut, if it was foreseen. */
+static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet *p, __u32 line, struct lb_probe *answer)
 {
 	struct lb_frontend frontend;
 	int problem = xdp_parse(ctx, p);
@@ -200,7 +201,7 @@ static __always_inline enum lb_reason ingress(struct xdp_md *ctx, struct packet 
 	}
 	if (p->flags & PACKET_LATER_FRAGMENT && !lb_recall_fragment(p))
 		return find_vip(&p->dest) ? LB_fragment : LB_not_ours;
-	if (!find_frontend(&p->dest, p->ports.dest, p->protocol, &frontend))
+	if (!find_frontend(&p->dest, p->ports.dest, p->protocol, line, &frontend))
 		return find_vip(&p->dest) ? LB_no_service : to_this_node(ctx, p, answer);
 	if (!source_allowed(&frontend, p))
 		return LB_source_not_allowed;
@@ -237,7 +238,7 @@ static __always_inline struct lb_probe *probe_of(struct xdp_md *ctx)
 }
 
 /* A packet that did not pass by. */
-static __always_inline enum lb_reason examine(struct xdp_md *ctx, struct lb_probe *answer)
+static __always_inline enum lb_reason examine(struct xdp_md *ctx, __u32 line, struct lb_probe *answer)
 {
 	struct packet p = {};
 	enum lb_reason reason;
@@ -247,7 +248,7 @@ static __always_inline enum lb_reason examine(struct xdp_md *ctx, struct lb_prob
 	p.device = device_of(ctx, &p);
 	if (!p.device)
 		return LB_not_ours;
-	reason = ingress(ctx, &p, answer);
+	reason = ingress(ctx, &p, line, answer);
 	return reason == LB_not_ours ? guard(ctx, &p) : reason;
 }
 
@@ -255,10 +256,11 @@ SEC("xdp.frags")
 int lb_ingress(struct xdp_md *ctx)
 {
 	struct lb_probe answer = {}, *probe;
+	__u32 line = UNFORESEEN;
 
 	if (probe_of(ctx))
 		answer.magic = LB_PROBE_MAGIC;
-	answer.reason = passes_by(ctx) ? LB_not_ours : examine(ctx, &answer);
+	answer.reason = passes_by(ctx, &line) ? LB_not_ours : examine(ctx, line, &answer);
 	if (answer.magic) {
 		probe = probe_of(ctx); /* again: it moved with the head of the packet */
 		if (probe)

@@ -107,32 +107,53 @@ struct lb_frontend {
 };
 
 /*
- * What lb_frontends says of one frontend, and its block if that holds preferences and is no longer than this (the flag
- * LB_FRONTEND_HERE): two cache lines, which processors fetch together. Its place among the lines
- * follows from the key. Frontends of the same place take turns, and for those that are not there lb_frontends is asked,
- * which is always right and takes longer.
+ * What lb_frontends says of one frontend, in one cache line, and what its block says if that holds preferences of few members
+ * (the flag LB_FRONTEND_HERE). Lines stand close together, since what has to fit the processor's cache is what they take; which
+ * one is a frontend's, lb_places says. Frontends of the same place take turns, and for those that have no line lb_frontends
+ * is asked, which is always right and takes longer.
  *
  * `at`: where in the line the rest begins, or 0: the line says nothing. User space makes it 0 before it changes the frontend's
  * entry, and fills the line when no program can be reading it any more. It is an offset, and not a flag, so that what is read
- * behind it is read after it: processors keep the order of loads of which one needs the other's result.
+ * behind it is read after it: processors keep the order of loads of which one needs the other's result. Its word is written
+ * and read as a whole, so the others in it are no older.
+ *
+ * With LB_FRONTEND_HERE there are the preferences of the members, of each the lowest 24 bits, in the order of their turns, and
+ * their positions, 4 bits each; `first` is where the block is. With LB_FRONTEND_NEAR as well, what stands for the positions is
+ * how far their ids are from `first`.
  */
 #define LB_SHORTCUT_BITS 16
 #define LB_SHORTCUT_AT 4
-#define LB_SHORTCUT_BLOCK (__builtin_offsetof(struct lb_shortcut, block) / sizeof(__u32)) /* in words */
-#define LB_SHORTCUT_WORDS 32
 #define LB_SHORTCUT_MEMBERS 10
+#define LB_SHORTCUT_NEAR 15 /* how far apart ids may be */
 
 struct lb_shortcut {
 	union {
 		struct {
-			__u32 at;
-			struct lb_frontend_key key;
-			struct lb_frontend frontend;
-			__u32 block[2 * LB_SHORTCUT_MEMBERS];
-			__u32 pad;
+			__u8 at;
+			__u8 members;
+			__u8 flags;
+			__u8 protocol;
 		};
-		__u32 words[LB_SHORTCUT_WORDS];
+		__u32 word;
 	};
+	__u16 port_be;
+	__u16 pad;
+	struct lb_address vip;
+	union {
+		struct lb_frontend frontend;
+		struct {
+			__u32 first;
+			__u8 preferences[3 * LB_SHORTCUT_MEMBERS];
+			__u8 whose[6]; /* the last of the line */
+		};
+	};
+};
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "lines are read in words, and preferences where they are not aligned");
+
+/* By place: the number of a line; 0: of none. A place follows from the key. */
+struct lb_places {
+	__u16 lines[1 << LB_SHORTCUT_BITS];
 };
 
 /* The row is chosen by the client's address alone. */
@@ -145,8 +166,9 @@ struct lb_shortcut {
 #define LB_FRONTEND_RENDEZVOUS 8
 /* Remote backends get its packets in Geneve, by way of their nodes: they are all LB_BACKEND_GENEVE. */
 #define LB_FRONTEND_GENEVE 16
-/* Only in lb_shortcuts: the line has the block too. What the program then keeps as `block` is the number of the line. */
+/* Only in lb_shortcuts: see there. What the program then keeps as `block` is the number of the line. */
 #define LB_FRONTEND_HERE 32
+#define LB_FRONTEND_NEAR 64
 
 #define LB_RENDEZVOUS_MEMBERS 16
 #define LB_RENDEZVOUS_BITS 12
@@ -268,7 +290,7 @@ struct lb_vip {
  * which these answer; 0: there is no such frontend. `unstacked`: lb_vlans and lb_vlan_ways are empty, so untagged packets
  * need not be looked up in them.
  */
-#define LB_SIEVE_BITS 20
+#define LB_SIEVE_BITS 18
 #define LB_SIEVE_FACTOR 0x9e3779b97f4a7c15ULL
 #define LB_SIEVE_FOLD 0xff51afd7ed558ccdULL
 
@@ -418,7 +440,8 @@ struct lb_sum {
 #define LB_STRUCTS(X)                                                                                                  \
 	X(lb_frontend_key, 20)                                                                                         \
 	X(lb_frontend, 20)                                                                                             \
-	X(lb_shortcut, 128)                                                                                            \
+	X(lb_shortcut, 64)                                                                                             \
+	X(lb_places, 131072)                                                                                           \
 	X(lb_row_page, 4096)                                                                                           \
 	X(lb_ranks, 8192)                                                                                              \
 	X(lb_backend, 64)                                                                                              \
@@ -427,7 +450,7 @@ struct lb_sum {
 	X(lb_guard_key, 20)                                                                                            \
 	X(lb_source_key, 24)                                                                                           \
 	X(lb_vip, 4)                                                                                                   \
-	X(lb_sieve, 131136)                                                                                            \
+	X(lb_sieve, 32832)                                                                                             \
 	X(lb_flow_key, 40)                                                                                             \
 	X(lb_flow, 16)                                                                                                 \
 	X(lb_reply_key, 40)                                                                                            \

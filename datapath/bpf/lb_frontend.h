@@ -10,53 +10,87 @@
 #include "lb_packet.h"
 
 /* datapath/shortcuts.py says the same. */
-static __always_inline __u32 shortcut_place(const struct lb_frontend_key *key)
+static __always_inline __u32 shortcut_place(const __be32 *vip, __be16 port_be, __u8 protocol)
 {
-	const __be32 *words = key->vip.word_be;
-	__u64 high = (__u64)words[0] << 32 | words[1], low = (__u64)words[3] << 32 | words[2];
-	__u32 port = key->port_be | (__u32)key->protocol << 16;
+	__u64 high = (__u64)vip[0] << 32 | vip[1], low = (__u64)vip[3] << 32 | vip[2];
+	__u32 port = port_be | (__u32)protocol << 16;
 
 	return ((low + port + high * LB_SIEVE_FOLD) * LB_SIEVE_FACTOR) >> (64 - LB_SHORTCUT_BITS);
 }
 
-/* `number`: of the line, if it is this frontend's. */
-static __always_inline const struct lb_frontend *find_shortcut(const struct lb_frontend_key *key, __u32 *number)
-{
-	__u32 place = shortcut_place(key), at;
-	const struct lb_shortcut *line = bpf_map_lookup_elem(&lb_shortcuts, &place);
-	const struct {
-		struct lb_frontend_key key;
-		struct lb_frontend frontend;
-	} *rest;
+/* The number of no line. */
+#define UNFORESEEN (1 << LB_SHORTCUT_BITS)
 
-	if (!line)
-		return NULL;
-	at = line->at;
-	if (!at)
-		return NULL;
-	/* In assembler, because the compiler would see that only one offset is left, and use that instead. */
-	asm volatile("%0 &= %1" : "+r"(at) : "i"(LB_SHORTCUT_AT));
-	rest = (const void *)line + at;
-	if (!same_address(&rest->key.vip, &key->vip) || rest->key.port_be != key->port_be || rest->key.protocol != key->protocol)
-		return NULL;
-	/* Itself, but known no sooner than `at`: the block is not read before that either. */
-	*number = place + at - LB_SHORTCUT_AT;
-	return &rest->frontend;
+/* The number of the line that the frontend has, if it has one. */
+static __always_inline __u32 shortcut_of(const __be32 *vip, __be16 port_be, __u8 protocol)
+{
+	__u32 first = 0, place = shortcut_place(vip, port_be, protocol);
+	const struct lb_places *places = bpf_map_lookup_elem(&lb_places, &first);
+
+	return places ? places->lines[place] : 0;
 }
 
-static __always_inline bool find_frontend(const struct lb_address *vip, __be16 port, __u8 protocol, struct lb_frontend *copy)
+/*
+ * The same for a packet, if this is its transport header: asked before it is parsed, so that the number comes meanwhile.
+ * UNFORESEEN if it is too short to say. To ask for the line as well takes more time than it saves.
+ */
+static __always_inline __u32 foresee(const __be32 *vip, const struct ports *ports, __u8 protocol, const void *end)
+{
+	return (const void *)(ports + 1) > end ? UNFORESEEN : shortcut_of(vip, ports->dest, protocol);
+}
+
+/* `number`: what foresee() said of it, or UNFORESEEN. */
+static __always_inline bool take_shortcut(const struct lb_frontend_key *key, __u32 number, struct lb_frontend *copy)
+{
+	const struct lb_shortcut *line;
+	const struct {
+		__be16 port_be;
+		__u16 pad;
+		struct lb_address vip;
+		struct lb_frontend frontend;
+	} *rest;
+	__u32 word, at;
+
+	if (number >= UNFORESEEN)
+		number = shortcut_of(key->vip.word_be, key->port_be, key->protocol);
+	line = bpf_map_lookup_elem(&lb_shortcuts, &number);
+	if (!line)
+		return false;
+	word = *(volatile const __u32 *)&line->word;
+	at = word;
+	/* In assembler, because the compiler would see that only one offset is left, and use that instead. */
+	asm volatile("%0 &= %1" : "+r"(at) : "i"(LB_SHORTCUT_AT));
+	if (!at)
+		return false;
+	rest = (const void *)line + at;
+	if (!same_address(&rest->vip, &key->vip) || rest->port_be != key->port_be || word >> 24 != key->protocol)
+		return false;
+	if (word & LB_FRONTEND_HERE << 16) {
+		/* The number is itself, but known no sooner than `at`: the rest is not read before that either. */
+		*copy = (struct lb_frontend){
+			.block = number + at - LB_SHORTCUT_AT,
+			.serving = word >> 8 & 0xff,
+			.members = word >> 8 & 0xff,
+			.flags = word >> 16,
+		};
+	} else {
+		*copy = rest->frontend;
+	}
+	return true;
+}
+
+static __always_inline bool find_frontend(const struct lb_address *vip, __be16 port, __u8 protocol, __u32 number,
+					  struct lb_frontend *copy)
 {
 	struct lb_frontend_key key = { .vip = *vip, .port_be = port, .protocol = protocol };
-	__u32 number = 0;
-	const struct lb_frontend *found = find_shortcut(&key, &number);
+	const struct lb_frontend *found;
 
-	if (!found)
-		found = bpf_map_lookup_elem(&lb_frontends, &key);
+	if (take_shortcut(&key, number, copy))
+		return true;
+	found = bpf_map_lookup_elem(&lb_frontends, &key);
 	if (!found)
 		return false;
 	*copy = *found;
-	if (copy->flags & LB_FRONTEND_HERE)
-		copy->block = number;
 	return true;
 }
 

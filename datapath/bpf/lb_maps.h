@@ -29,6 +29,7 @@ LB_MAP(lb_frontends, HASH, 0, 65536, struct lb_frontend_key, struct lb_frontend)
 
 /* Of most of them, for a shorter way there. */
 LB_MAP(lb_shortcuts, ARRAY, BPF_F_MMAPABLE, 1 << LB_SHORTCUT_BITS, __u32, struct lb_shortcut);
+LB_MAP(lb_places, ARRAY, BPF_F_MMAPABLE, 1, __u32, struct lb_places);
 
 /* Addresses that are ours, whatever the port. */
 LB_MAP(lb_vips, HASH, 0, 65536, struct lb_address, struct lb_vip);

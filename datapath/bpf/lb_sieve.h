@@ -3,6 +3,7 @@
 #ifndef LB_SIEVE_H
 #define LB_SIEVE_H
 
+#include "lb_frontend.h"
 #include "lb_geneve.h"
 #include "lb_maps.h"
 #include "lb_packet.h"
@@ -18,6 +19,12 @@ static __always_inline bool sieve_holds(const struct lb_sieve *sieve, __u64 high
 static __always_inline bool is_snat_port(const struct lb_sieve *sieve, __be16 port)
 {
 	return bpf_ntohs(port) >= sieve->snat_first && bpf_ntohs(port) <= sieve->snat_last;
+}
+
+/* No options stand behind the header, and no data of a later fragment. */
+static __always_inline bool transport_follows(const struct iphdr *ip)
+{
+	return ip->ihl == 5 && !(ip->frag_off & bpf_htons(IP_OFFSET));
 }
 
 /* A transport header of `protocol` at `ports`, if nothing else is there: may it answer to one of our ports? */
@@ -39,9 +46,11 @@ static __always_inline bool may_be_geneve(__u8 protocol, const void *udp, const 
 
 /*
  * True for a packet that is certainly not ours: its destination is no VIP, it is no tunnel of another node's, no aggregate
- * is guarded, and no backend answers with it to a port of ours. False says nothing: a tagged frame, one too short to say, or one that has to be looked at closely.
+ * is guarded, and no backend answers with it to a port of ours. False says nothing: a tagged frame, one too short to say, or
+ * one that has to be looked at closely.
+ * `line`: what was foreseen (lb_frontend.h) of a packet for a VIP; left alone if nothing was.
  */
-static __always_inline bool passes_by(struct xdp_md *ctx)
+static __always_inline bool passes_by(struct xdp_md *ctx, __u32 *line)
 {
 	const struct ether *eth = packet_data(ctx);
 	const void *end = packet_data_end(ctx);
@@ -51,19 +60,24 @@ static __always_inline bool passes_by(struct xdp_md *ctx)
 	if ((const void *)(eth + 1) > end)
 		return false;
 	sieve = bpf_map_lookup_elem(&lb_sieve, &first);
-	if (!sieve || !sieve->filled || sieve->guards)
+	if (!sieve || !sieve->filled)
 		return false;
 	if (eth->kind == bpf_htons(ETH_P_IP)) {
 		const struct iphdr *ip = (const void *)(eth + 1);
 
 		if ((const void *)(ip + 1) > end || ip->protocol == IPPROTO_IPIP)
 			return false;
-		if (sieve_holds(sieve, 0, 0xffff00000000ULL | bpf_ntohl(ip->daddr)) ||
-		    may_be_geneve(ip->protocol, (const void *)(ip + 1), end))
+		if (sieve_holds(sieve, 0, 0xffff00000000ULL | bpf_ntohl(ip->daddr))) {
+			const __be32 vip[4] = { 0, 0, bpf_htonl(0xffff), ip->daddr };
+
+			if (transport_follows(ip))
+				*line = foresee(vip, (const void *)(ip + 1), ip->protocol, end);
+			return false;
+		}
+		if (sieve->guards || may_be_geneve(ip->protocol, (const void *)(ip + 1), end))
 			return false;
 		return !sieve->snat_first ||
-		       !(ip->ihl != 5 || ip->frag_off & bpf_htons(IP_OFFSET) ||
-			 answers_snat(sieve, ip->protocol, (const void *)(ip + 1), end));
+		       (transport_follows(ip) && !answers_snat(sieve, ip->protocol, (const void *)(ip + 1), end));
 	}
 	if (eth->kind == bpf_htons(ETH_P_IPV6)) {
 		const struct ipv6hdr *ip = (const void *)(eth + 1);
@@ -73,8 +87,12 @@ static __always_inline bool passes_by(struct xdp_md *ctx)
 			return false;
 		dest = ip->daddr.in6_u.u6_addr32;
 		if (sieve_holds(sieve, (__u64)bpf_ntohl(dest[0]) << 32 | bpf_ntohl(dest[1]),
-				(__u64)bpf_ntohl(dest[2]) << 32 | bpf_ntohl(dest[3])) ||
-		    may_be_geneve(ip->nexthdr, (const void *)(ip + 1), end))
+				(__u64)bpf_ntohl(dest[2]) << 32 | bpf_ntohl(dest[3]))) {
+			if (ip->nexthdr == IPPROTO_TCP || ip->nexthdr == IPPROTO_UDP)
+				*line = foresee(dest, (const void *)(ip + 1), ip->nexthdr, end);
+			return false;
+		}
+		if (sieve->guards || may_be_geneve(ip->nexthdr, (const void *)(ip + 1), end))
 			return false;
 		return !sieve->snat_first || !answers_snat(sieve, ip->nexthdr, (const void *)(ip + 1), end);
 	}

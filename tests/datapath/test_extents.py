@@ -23,18 +23,24 @@ class Model(RuleBasedStateMachine):
         taken = [*self.held, *((offset, length) for until, offset, length in self.resting if until > self.now)]
         return {unit for offset, length in taken for unit in range(offset, offset + length)}
 
-    @rule(length=st.integers(1, 20), page=st.sampled_from([0, 20, 32]))
-    def take(self, length: int, page: int) -> None:
+    @rule(length=st.integers(1, 20), page=st.sampled_from([0, 20, 32]), more=st.sampled_from([0, 0, 5]))
+    def take(self, length: int, page: int, more: int) -> None:
         busy = self.busy()
-        starts = [at for at in range(SIZE - length + 1) if not page or at % page + length <= page]
-        room = any(not busy & set(range(at, at + length)) for at in starts)
-        offset = self.extents.take(length, self.now, page=page)
-        assert (offset is not None) == room
+        room = min(length + more, page or SIZE)
+        starts = [at for at in range(SIZE - room + 1) if not page or at % page + room <= page]
+        there = [at for at in starts if not busy & set(range(at, at + room))]
+        offset = self.extents.take(length, self.now, page=page, room=room if more else 0)
+        assert (offset in there) if there else offset is None
         if offset is not None:
-            assert offset in starts
-            assert not busy & set(range(offset, offset + length))
-            assert offset + length <= SIZE
             self.held.append((offset, length))
+
+    @rule(first=st.integers(0, SIZE), window=st.integers(0, 20))
+    def take_one(self, first: int, window: int) -> None:
+        free = set(range(first, min(first + window, SIZE))) - self.busy()
+        found = self.extents.take_one(first, first + window, self.now)
+        assert found == min(free, default=None)
+        if found is not None:
+            self.held.append((found, 1))
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())

@@ -31,7 +31,7 @@ from tests.datapath.fixtures import (
 from tests.datapath.fixtures.family import SNAT_PORT, SPORT, Family, is_frame
 from tests.datapath.fixtures.row import Row, same
 from tests.datapath.netns import Names, entered
-from tests.datapath.node import SMALL, Node, done, program, proven
+from tests.datapath.node import SMALL, Node, done, moved, program, proven
 
 pytestmark = pytest.mark.root
 
@@ -92,10 +92,6 @@ class Wire:
             for key in table.dump():
                 table.remove(key)
 
-    def moved(self, before: dict[str, int]) -> dict[str, int]:
-        after = self.datapath.counters()
-        return {name: after[name] - before[name] for name in after if after[name] != before[name]}
-
 
 @pytest.fixture(scope="module")
 def wire(built: None, _swept: None) -> Iterator[Wire]:
@@ -122,13 +118,13 @@ def test_ingress(wire: Wire, row: Row, version: int) -> None:
     sent = frame(family, row.send(family))
     before = wire.datapath.counters()
     verdict, _, out = shim.run_xdp(prog, ifindex, sent, b"")
-    assert (str(tuple(Verdict)[verdict]), wire.moved(before)) == (row.verdict, {row.reason: 1})
+    assert (str(tuple(Verdict)[verdict]), moved(wire.datapath, before)) == (row.verdict, {row.reason: 1})
     if row.get is not None:
         assert out.hex() == (sent if row.get is same else frame(family, row.get(family))).hex()
     before = wire.datapath.counters()
     answer = probe.run(prog, ifindex, sent)
     assert (answer.verdict, answer.reason, answer.frame) == (row.verdict, row.reason, out)
-    assert wire.moved(before) == {}
+    assert moved(wire.datapath, before) == {}
 
 
 @pytest.mark.parametrize(("row", "version"), cases({"egress": egress.ROWS}))
@@ -151,7 +147,7 @@ def test_egress(wire: Wire, row: Row, version: int) -> None:
     before = wire.datapath.counters()
     verdict, out = shim.run_tc(prog, sent)
     reason = {} if row.reason == "-" else {row.reason: 1}
-    assert (EGRESS_VERDICTS[verdict], wire.moved(before)) == (row.verdict, reason)
+    assert (EGRESS_VERDICTS[verdict], moved(wire.datapath, before)) == (row.verdict, reason)
     assert row.get is not None
     assert out.hex() == (sent if row.get is same else frame(family, row.get(family))).hex()
 

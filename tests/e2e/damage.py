@@ -78,10 +78,10 @@ def _delete_frontend(made: Cluster) -> None:
 
 
 def _overwrite_backends(made: Cluster) -> None:
-    """The first ids, of which at least one is a backend's, whatever generation of ids is in use."""
+    """Enough ids that some are of backends, however often these have got new ones (``datapath/numbering.py``)."""
     agent, path = made.agents[0], _map(made, "lb_backends")
     size = json.loads(agent.node.run(["bpftool", "--json", "map", "show", "pinned", path]).stdout)["bytes_value"]
-    lines = [f"map update pinned {path} key {number} 0 0 0 value {'255 ' * size}" for number in range(8)]
+    lines = [f"map update pinned {path} key {number} 0 0 0 value {'255 ' * size}" for number in range(256)]
     agent.node.run(["bpftool", "batch", "file", "-"], input="\n".join(lines))
 
 

@@ -66,16 +66,20 @@ def _print_vip(vip: dict[str, Any]) -> None:
 def _print_frontend(frontend: dict[str, Any]) -> None:
     state = "programmed" if frontend["programmed"] else "not programmed"
     damage = f", damaged: {frontend['damage']}" if frontend["damage"] else ""
-    remote = any(not backend["local"] for backend in frontend["backends"])
+    remote = any(not backend["local"] for backend in (*frontend["backends"], *frontend["terminating"]))
     mode = f", {frontend['mode']} to other nodes" if remote else ""
     click.echo(f"  frontend  {frontend['frontend']}: {state}{damage}{mode}, {len(frontend['backends'])} backends")
     if frontend["source_ranges"] is not None:
         click.echo(f"              lets in {', '.join(frontend['source_ranges']) or 'nobody'}")
     for backend in frontend["backends"]:
-        place = (
-            "local" if backend["local"] else f"remote, by its node {backend['node']}" if backend["node"] else "remote"
-        )
-        click.echo(f"              {backend['address']}:{backend['port']} {place}")
+        click.echo(f"              {_place(backend)}")
+    for backend in frontend["terminating"]:
+        click.echo(f"              {_place(backend)}, nothing new, but what it has")
+
+
+def _place(backend: dict[str, Any]) -> str:
+    by_its_node = f", by its node {backend['node']}" if backend["node"] else ""
+    return f"{backend['address']}:{backend['port']} {'local' if backend['local'] else 'remote' + by_its_node}"
 
 
 def _print_peer(peer: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from announcer.config.advertisements import read_advertisements
 from announcer.config.attributes import Known
 from announcer.config.ranges import PlacedRange, address_range, refuse_overlaps
 from announcer.config.scalars import one_of, text, truth
-from announcer.config.types import Pool, Readiness, ZeroEndpoints
+from announcer.config.types import NotReadyConnections, Pool, Readiness, ZeroEndpoints
 from announcer.config.walk import At, Fields, Keys, WrongValue
 from announcer.yamltree import Node, YamlList, is_null, shown
 
@@ -19,6 +19,7 @@ KEYS = Keys(
         "avoid-buggy-ips",
         "readiness",
         "zero-endpoints",
+        "not-ready-connections",
         "bgp-advertisements",
     )
 )
@@ -54,6 +55,9 @@ def _pool(fields: Fields, name: str, known: Known, ranges: list[PlacedRange]) ->
         avoid_buggy_ips=fields.read("avoid-buggy-ips", truth, False),
         readiness=fields.read("readiness", one_of(Readiness), Readiness.READY_THEN_SERVING),
         zero_endpoints=fields.read("zero-endpoints", one_of(ZeroEndpoints), ZeroEndpoints.WITHDRAW),
+        not_ready_connections=fields.read(
+            "not-ready-connections", one_of(NotReadyConnections), NotReadyConnections.RESET
+        ),
         advertisements=read_advertisements(fields.at("bgp-advertisements"), own, known),
     )
 

@@ -181,6 +181,17 @@ class ZeroEndpoints(StrEnum):
     KEEP = "keep"
 
 
+class NotReadyConnections(StrEnum):
+    """What becomes of the TCP connections of an endpoint that is not ready any more, and does not terminate.
+
+    ``reset``: it counts as dead, so another backend gets them, and clients connect anew at once. ``keep``: it keeps
+    them until it leaves its slice, as with kube-proxy.
+    """
+
+    RESET = "reset"
+    KEEP = "keep"
+
+
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """One item of ``address-pools``. ``advertisements`` is never empty: without any, one with the defaults holds."""
 
@@ -190,6 +201,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     avoid_buggy_ips: bool = False
     readiness: Readiness = Readiness.READY_THEN_SERVING
     zero_endpoints: ZeroEndpoints = ZeroEndpoints.WITHDRAW
+    not_ready_connections: NotReadyConnections = NotReadyConnections.RESET
     advertisements: tuple[Advertisement, ...] = (Advertisement(),)
 
     def contains(self, address: IPAddress) -> bool:

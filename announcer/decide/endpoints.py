@@ -11,7 +11,7 @@ from itertools import chain
 
 import msgspec
 
-from announcer.config.types import Readiness
+from announcer.config.types import NotReadyConnections, Readiness
 from announcer.model.lb import Backend
 from announcer.model.objects import Endpoint, EndpointSlice, ServicePort
 
@@ -20,12 +20,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One endpoint of a port, merged from all slices that name it.
 
     ``draining``: it terminates and still answers, so it may be used when nothing better is left (KEP-1669).
+    ``ending``: it terminates, whether or not it answers.
     ``for_zones`` and ``for_nodes`` are its hints, ``zone`` and ``node`` where it runs.
     """
 
     backend: Backend
     ready: bool
     draining: bool
+    ending: bool = False
     zone: str = ""
     node: str = ""
     for_zones: tuple[str, ...] = ()
@@ -36,11 +38,13 @@ class PortBackends(msgspec.Struct, frozen=True, kw_only=True):
     """The endpoints of one Service port, for addresses of one family.
 
     ``serving``: those that may take new connections, by backend; nobody may if it is empty. ``draining``: those that
-    terminate and still answer, whether or not they may take new ones. ``known``: all there are in any state, sorted.
+    terminate and still answer, whether or not they may take new ones. ``keeping``: those that may not be done with the
+    connections that they have. ``known``: all there are in any state, sorted.
     """
 
     serving: tuple[Candidate, ...] = ()
     draining: tuple[Candidate, ...] = ()
+    keeping: tuple[Candidate, ...] = ()
     known: tuple[Backend, ...] = ()
 
     @property
@@ -57,6 +61,7 @@ def endpoints_of(
     node_name: str,
     readiness: Readiness,
     publish_not_ready: bool = False,
+    not_ready: NotReadyConnections = NotReadyConnections.RESET,
 ) -> PortBackends:
     """The endpoints behind ``port``: those whose slice has a port of the same name and protocol.
 
@@ -65,6 +70,8 @@ def endpoints_of(
 
     Ready endpoints take new connections. Where no node has one left, ``readiness`` decides whether terminating
     endpoints that still answer do (KEP-1669: a rolling update of a single replica then loses nothing).
+
+    Endpoints that terminate keep their connections, and others that are not ready if ``not_ready`` says so.
     """
     # By numbers: addresses are slow to hash and to compare, and there may be 100,000 of them.
     found: dict[tuple[int, int], list[Endpoint]] = {}
@@ -75,8 +82,14 @@ def endpoints_of(
     merged = [_merge(found[key], key[1], node_name, publish_not_ready) for key in sorted(found)]
     ready = tuple(one for one in merged if one.ready)
     draining = tuple(one for one in merged if one.draining)
+    keep = not_ready is NotReadyConnections.KEEP
     fallback = draining if readiness is Readiness.READY_THEN_SERVING else ()
-    return PortBackends(serving=ready or fallback, draining=draining, known=tuple(one.backend for one in merged))
+    return PortBackends(
+        serving=ready or fallback,
+        draining=draining,
+        keeping=tuple(one for one in merged if one.ending or (not one.ready and keep)),
+        known=tuple(one.backend for one in merged),
+    )
 
 
 def _matching(slices: Iterable[EndpointSlice], port: ServicePort) -> Iterator[tuple[Endpoint, int]]:
@@ -106,6 +119,7 @@ def _merge(same: list[Endpoint], port: int, node_name: str, publish_not_ready: b
         backend=Backend(same[0].addresses[0], port, any(one.node_name == node_name for one in same)),
         ready=publish_not_ready or any(one.ready for one in telling),
         draining=any(one.serving for one in ending),
+        ending=bool(ending),
         zone=next((one.zone for one in telling if one.zone), ""),
         node=next((one.node_name for one in telling if one.node_name), ""),
         for_zones=_sorted(chain.from_iterable(one.for_zones for one in telling)),
@@ -119,6 +133,7 @@ def _alone(one: Endpoint, port: int, node_name: str, publish_not_ready: bool) ->
         backend=Backend(one.addresses[0], port, one.node_name == node_name),
         ready=publish_not_ready or one.ready,
         draining=one.terminating and one.serving,
+        ending=one.terminating,
         zone=one.zone,
         node=one.node_name,
         for_zones=_sorted(one.for_zones) if one.for_zones else (),

@@ -15,7 +15,7 @@ from announcer.decide.sources import source_ranges
 from announcer.decide.topology import near
 from announcer.decide.underlay import Underlay, missed_remark, through_nodes, underlay_of
 from announcer.model.lb import Backend, Frontend, FrontendKey, Mode
-from announcer.model.net import IPAddress
+from announcer.model.net import IPAddress, Protocol
 from announcer.model.objects import (
     EndpointSlice,
     Node,
@@ -125,6 +125,8 @@ def _new_port(
     rules = rules_of(service, pool)
     found = _found_in(slices, service, port, rules, version=key.vip.version, node_name=node_name)
     serving, draining = found.serving, found.draining
+    # A datagram to one that answers no more cannot be told from the first of a flow, and would go to nobody.
+    keeping = found.keeping if port.protocol is Protocol.TCP else draining
     missed: tuple[Candidate, ...] = ()
     nodes = NO_NODES
     remark = ""
@@ -133,6 +135,7 @@ def _new_port(
         nodes = frozenset(one.node for one in serving if one.node and not one.backend.local)
         serving, missed = through_nodes(serving, underlay, key.vip.version)
         draining, _ = through_nodes(draining, underlay, key.vip.version)
+        keeping, _ = through_nodes(keeping, underlay, key.vip.version)
     if local_only:
         attracts = bool(found.local)
         last = draining if rules.readiness is Readiness.READY_THEN_SERVING else ()
@@ -142,10 +145,8 @@ def _new_port(
         chosen, remark = near(serving, service, node, node_name)
     backends = _backends(chosen, found.known)
     keeps = rules.zero_endpoints is ZeroEndpoints.KEEP
-    members = set(backends) if draining else ()
-    terminating = tuple(
-        one.backend for one in draining if one.backend not in members and (one.backend.local or not local_only)
-    )
+    leaving = tuple(one.backend for one in keeping if one.backend.local or not local_only)
+    terminating = _without(leaving, backends) if leaving else ()
     frontend = Frontend(
         key=key,
         backends=backends,
@@ -174,6 +175,16 @@ def _backends(candidates: tuple[Candidate, ...], *known: tuple[Backend, ...]) ->
     """The backends of these, as one of the tuples that are ``known`` if it is the same."""
     found = tuple(one.backend for one in candidates)
     return next((same for same in known if len(same) == len(found) and all(map(is_, same, found))), found)
+
+
+def _without(leaving: tuple[Backend, ...], backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+    """Those of ``leaving``, sorted, one of each address and none of an address that a backend has.
+
+    A Service that changes its target port has every Pod twice for a while.
+    """
+    taken = {backend.address for backend in backends}
+    by_address = {backend.address: backend for backend in reversed(leaving) if backend.address not in taken}
+    return tuple(sorted(by_address.values()))
 
 
 def _others(known: tuple[Backend, ...], members: tuple[Backend, ...]) -> tuple[Backend, ...]:
@@ -210,4 +221,5 @@ def _found_in(
         node_name=node_name,
         readiness=rules.readiness,
         publish_not_ready=service.publish_not_ready,
+        not_ready=rules.not_ready_connections,
     )

@@ -8,18 +8,20 @@ from typing import TypeVar
 
 import msgspec
 
-from announcer.config.types import Pool, Readiness, ZeroEndpoints
-from announcer.model.names import READINESS_ANNOTATION, ZERO_ENDPOINTS_ANNOTATION
+from announcer.config.types import NotReadyConnections, Pool, Readiness, ZeroEndpoints
+from announcer.model.names import NOT_READY_CONNECTIONS_ANNOTATION, READINESS_ANNOTATION, ZERO_ENDPOINTS_ANNOTATION
 from announcer.model.objects import Service
 
 E = TypeVar("E", bound=StrEnum)
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """Which endpoints take new connections, and what becomes of the route when none does. ``notes``: bad wishes."""
+    """Which endpoints take new connections, what becomes of the route when none does, and of the connections of those
+    that are not ready. ``notes``: bad wishes."""
 
     readiness: Readiness = Readiness.READY_THEN_SERVING
     zero_endpoints: ZeroEndpoints = ZeroEndpoints.WITHDRAW
+    not_ready_connections: NotReadyConnections = NotReadyConnections.RESET
     notes: tuple[str, ...] = ()
 
 
@@ -30,6 +32,7 @@ def rules_of(service: Service, pool: Pool) -> Rules:
     return Rules(
         readiness=_word(annotations, READINESS_ANNOTATION, pool.readiness, notes),
         zero_endpoints=_word(annotations, ZERO_ENDPOINTS_ANNOTATION, pool.zero_endpoints, notes),
+        not_ready_connections=_word(annotations, NOT_READY_CONNECTIONS_ANNOTATION, pool.not_ready_connections, notes),
         notes=tuple(notes),
     )
 

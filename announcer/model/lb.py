@@ -109,7 +109,8 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     the address is ours, nothing serves this port, packets to it are dropped and counted.
 
     ``terminating``: backends that take no new connections and keep those that they have (KEP-1669), sorted, none of
-    them in ``backends``. One that is in neither is gone: its connections are lost whatever is done.
+    them in ``backends``; others that are not ready too, if their Service wants it. One that is in neither counts as
+    dead: another backend gets its connections, and resets them.
 
     ``for_others``: endpoints on this node to which it sends nothing, sorted, of another address than those in both.
     Packets that other nodes send to them are taken all the same: nodes learn of a change one after the other, and

@@ -16,9 +16,10 @@ ADDRESSES_ANNOTATION = PREFIX + "addresses"
 POOL_ANNOTATION = PREFIX + "address-pool"
 SHARE_ANNOTATION = PREFIX + "allow-shared-ip"
 
-#: Annotations of a Service that win over the keys ``readiness`` and ``zero-endpoints`` of its pool.
+#: Annotations of a Service that win over the keys of its pool that are called the same.
 READINESS_ANNOTATION = PREFIX + "readiness"
 ZERO_ENDPOINTS_ANNOTATION = PREFIX + "zero-endpoints"
+NOT_READY_CONNECTIONS_ANNOTATION = PREFIX + "not-ready-connections"
 
 #: Annotation of a Service that wins over the mode of the installation: how its packets reach backends on other nodes.
 LB_MODE_ANNOTATION = PREFIX + "lb-mode"

@@ -7,6 +7,7 @@ from typing import Any
 
 from announcer.model.bgp import Route
 from announcer.model.desired import PeerRefusal, Reason, ServiceDecision
+from announcer.model.lb import Backend
 from announcer.model.net import IPAddress, IPNetwork
 from announcer.model.objects import ObjectKey, Service
 from announcer.status.report import damping, iso, proof
@@ -122,7 +123,7 @@ def _frontends(sight: Sight, vip: IPAddress) -> list[Json]:
     found: list[Json] = []
     for key in keys:
         wanted, present = sight.desired.frontends.get(key), seen.frontends.get(key)
-        backends = wanted.backends if wanted is not None else ()
+        backends, ending = (wanted.backends, wanted.terminating) if wanted is not None else ((), ())
         found.append(
             {
                 "frontend": str(key),
@@ -131,18 +132,20 @@ def _frontends(sight: Sight, vip: IPAddress) -> list[Json]:
                 "damage": seen.damaged.get(key),
                 "source_ranges": _texts(wanted.source_ranges) if wanted is not None else None,
                 "mode": wanted.mode if wanted is not None else None,
-                "backends": [
-                    {
-                        "address": str(backend.address),
-                        "port": backend.port,
-                        "local": backend.local,
-                        "node": str(backend.node) if backend.node is not None else None,
-                    }
-                    for backend in backends
-                ],
+                "backends": list(map(_backend, backends)),
+                "terminating": list(map(_backend, ending)),
             }
         )
     return found
+
+
+def _backend(backend: Backend) -> Json:
+    return {
+        "address": str(backend.address),
+        "port": backend.port,
+        "local": backend.local,
+        "node": str(backend.node) if backend.node is not None else None,
+    }
 
 
 def _texts(ranges: tuple[IPNetwork, ...] | None) -> list[str] | None:

@@ -16,7 +16,12 @@ from announcer.decide.topology import MODE_ANNOTATION
 from announcer.manifests.service import SOURCE_RANGES_ANNOTATION
 from announcer.model.desired import Desired, Reason
 from announcer.model.lb import Backend, FrontendKey
-from announcer.model.names import READINESS_ANNOTATION, SHARE_ANNOTATION, ZERO_ENDPOINTS_ANNOTATION
+from announcer.model.names import (
+    NOT_READY_CONNECTIONS_ANNOTATION,
+    READINESS_ANNOTATION,
+    SHARE_ANNOTATION,
+    ZERO_ENDPOINTS_ANNOTATION,
+)
 from announcer.model.net import Protocol
 from announcer.model.objects import Service, ServicePort
 from tests.announcer.build import endpoints, ip, key, net, node, service, snapshot
@@ -98,6 +103,7 @@ NOTES: list[tuple[Service, str]] = [
     (service(annotations={MODE_ANNOTATION: "sometimes"}), '"sometimes" is neither auto nor disabled'),
     (service(annotations={READINESS_ANNOTATION: "Ready"}), '"Ready" is not one of ready, ready-then-serving'),
     (service(annotations={ZERO_ENDPOINTS_ANNOTATION: ""}), '"" is not one of withdraw, keep'),
+    (service(annotations={NOT_READY_CONNECTIONS_ANNOTATION: "yes"}), '"yes" is not one of reset, keep'),
     (
         service(annotations={"service.alpha.kubernetes.io/tolerate-unready-endpoints": "true"}),
         "publishNotReadyAddresses",
@@ -126,5 +132,5 @@ def test_the_reference_has_every_field_of_the_api(model: Any) -> None:
 
 
 def test_the_reference_has_every_annotation_that_is_read() -> None:
-    names = (READINESS_ANNOTATION, ZERO_ENDPOINTS_ANNOTATION, MODE_ANNOTATION, SHARE_ANNOTATION)
-    assert all(f"`{name}`" in REFERENCE for name in (*names, SOURCE_RANGES_ANNOTATION))
+    names = (READINESS_ANNOTATION, ZERO_ENDPOINTS_ANNOTATION, NOT_READY_CONNECTIONS_ANNOTATION, MODE_ANNOTATION)
+    assert all(f"`{name}`" in REFERENCE for name in (*names, SHARE_ANNOTATION, SOURCE_RANGES_ANNOTATION))

@@ -48,10 +48,11 @@ def test_other_modes_know_of_no_nodes(mode: LbMode) -> None:
     assert [each.node for each in backends(decided(node("n2", addresses=(V4,)), HERE, THERE, mode=mode))] == [None] * 2
 
 
-def test_a_terminating_backend_is_reached_by_its_node_too() -> None:
-    ending = msgspec.structs.replace(
-        THERE, endpoints=(msgspec.structs.replace(THERE.endpoints[0], ready=False, terminating=True),)
-    )
+@pytest.mark.parametrize("serving", [True, False])
+def test_a_terminating_backend_is_reached_by_its_node_too(serving: bool) -> None:
+    (there,) = THERE.endpoints
+    there = msgspec.structs.replace(there, ready=False, serving=serving, terminating=True)
+    ending = msgspec.structs.replace(THERE, endpoints=(there,))
     (frontend,) = decided(node("n2", addresses=(V4,)), HERE, ending).frontends.values()
     assert frontend.terminating == (Backend(ip("10.244.2.10"), 8080, False, V4),)
 

@@ -82,6 +82,10 @@ class Cluster:
 
         self.edit("endpointslice-web.yaml", change)
 
+    def set_ending(self, *addresses: str, serving: bool) -> None:
+        """The endpoints of these addresses terminate, and answer still or no more; all others are ready."""
+        self.edit("endpointslice-web.yaml", ending(*addresses, serving=serving))
+
     def enable_graceful_restart(self) -> None:
         """On every session; each is reset once, and all routes stand again when this returns."""
         for agent in self.agents:
@@ -102,6 +106,20 @@ class Cluster:
 
         for agent in self.agents:
             until(lambda agent=agent: done(agent), f"{agent.node.name} has programmed {count} backends", 10)  # type: ignore[misc]
+
+
+def ending(*addresses: str, serving: bool) -> Callable[[Manifest], None]:
+    """The change of a slice by which endpoints of these addresses terminate and all others are ready.
+
+    ``serving``: whether those that terminate pass their readiness probe.
+    """
+
+    def change(manifest: Manifest) -> None:
+        for endpoint in manifest["endpoints"]:
+            ends = endpoint["addresses"][0] in addresses
+            endpoint["conditions"] = {"ready": not ends, "serving": serving or not ends, "terminating": ends}
+
+    return change
 
 
 @contextlib.contextmanager

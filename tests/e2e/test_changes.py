@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, Manifest, cluster, frontends_in_kernel
+from tests.figures.client import Blast
 from tests.lab import RouteJournal, SteadyTraffic, send, until
+from tests.lab.lab import Pod
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
@@ -40,9 +42,12 @@ def test_a_backend_that_goes_away_is_out_of_rotation_and_costs_no_request(runnin
         SteadyTraffic(running.lab.client, f"{VIP}:80", rate=200) as steady,
         RouteJournal(running.lab.router) as journal,
     ):
-        running.set_ready(lambda address: address != REMOVED_POD)
-        running.await_serving(3)
         (pod,) = [pod for pod in running.lab.pods if pod.address == REMOVED_POD]
+        running.set_ending(pod.address, serving=False)
+        running.await_serving(3)
+        said = running.agents[0].cli("explain", VIP).stdout
+        assert f"{pod.address}:8080 remote, nothing new, but what it has\n" in said
+        until(lambda: not _connections(pod), "it is done with what it had")
         running.lab.stop_pod(pod)
         after = send(running.lab.client, f"{VIP}:80", count=200)
         outcome = steady.stop()
@@ -50,6 +55,29 @@ def test_a_backend_that_goes_away_is_out_of_rotation_and_costs_no_request(runnin
     assert (after.ok, after.failed) == (200, 0), after
     assert set(after.backends) == {"n1p1", "n1p2", "n2p1"}
     assert outcome.failed == 0, outcome
+
+
+@pytest.mark.parametrize("word", ["keep", "reset"])
+def test_connections_of_an_endpoint_that_is_not_ready_are_what_the_service_says(running: Cluster, word: str) -> None:
+    """Each is the other's control. New ones go to others in either case."""
+
+    def annotate(manifest: Manifest) -> None:
+        manifest["metadata"].setdefault("annotations", {})["lockstep/not-ready-connections"] = word
+
+    running.edit("service-web.yaml", annotate)
+    with Blast(running.lab.client, VIP, rate=500, connections=40) as blast:
+        running.set_ready(lambda address: address != REMOVED_POD)
+        running.await_serving(3)
+        blast.await_every_connection()
+        assert set(send(running.lab.client, f"{VIP}:80", count=100).backends) == {"n1p1", "n1p2", "n2p1"}
+        blasted = blast.stop()
+    assert (blasted.broken > 0) is (word == "reset"), blasted
+    assert blasted.lost == 0, "datagrams go to others at once"
+
+
+def _connections(pod: Pod) -> str:
+    """That its server has to answer, one a line (ss(8))."""
+    return pod.run(["ss", "-Htn", "state", "established", "state", "syn-recv", "sport", "=", ":8080"]).stdout
 
 
 def test_the_last_backend_going_away_withdraws_the_route(running: Cluster) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from tests.lab.companion import Companion
 from tests.lab.host import Host
+from tests.lab.poll import until
 
 _PROGRAM = Path(__file__).with_name("blast.py")
 
@@ -32,3 +33,8 @@ class Blast(Companion[Blasted]):
         """``rate`` per second."""
         options = ["--udp-port=53", "--tcp-port=80", f"--rate={rate}", f"--connections={connections}"]
         super().__init__(host, [sys.executable, "-I", "-S", _PROGRAM, vip, *options], "started", Blasted)
+
+    def await_every_connection(self) -> None:
+        """Wait until each connection has asked for something: each does once while 1,000 datagrams are sent."""
+        before = self.look().sent
+        until(lambda: self.look().sent > before + 1000, "every connection has spoken", 30)

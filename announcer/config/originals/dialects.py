@@ -48,7 +48,7 @@ _PEER = {
 }
 _POOL = {
     **dict.fromkeys(("name", "protocol", "addresses", "auto-assign", "avoid-buggy-ips", "bgp-advertisements"), _ALWAYS),
-    **dict.fromkeys(("readiness", "zero-endpoints"), NEVER),
+    **dict.fromkeys(("readiness", "zero-endpoints", "not-ready-connections"), NEVER),
 }
 _ADVERTISEMENT = {
     **dict.fromkeys(("aggregation-length", "localpref", "communities"), _ALWAYS),

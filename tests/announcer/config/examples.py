@@ -371,6 +371,14 @@ POOL_RULES = [
         "write withdraw or keep",
     ),
     Rule(
+        "connections of endpoints that are not ready",
+        pool("not-ready-connections: keep"),
+        pool("not-ready-connections: true # <-"),
+        "address-pools[0].not-ready-connections",
+        '"true" is not known here',
+        "write reset or keep",
+    ),
+    Rule(
         "pool key",
         pool(""),
         pool("adresses: [] # <-", without=("addresses",)),

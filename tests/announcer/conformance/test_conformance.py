@@ -12,23 +12,27 @@ from announcer.decide.topology import MODE_ANNOTATION, OLD_ANNOTATION, ZONE_LABE
 from announcer.decide.vips import EXCLUDE_LABEL, NETWORK_UNAVAILABLE
 from announcer.model.desired import Desired, Reason
 from announcer.model.lb import FrontendKey
-from announcer.model.names import READINESS_ANNOTATION, ZERO_ENDPOINTS_ANNOTATION
+from announcer.model.names import (
+    NOT_READY_CONNECTIONS_ANNOTATION,
+    READINESS_ANNOTATION,
+    ZERO_ENDPOINTS_ANNOTATION,
+)
 from announcer.model.net import Protocol
 from announcer.model.objects import EndpointSlice, Node, Service
 from tests.announcer.build import key, node, service
-from tests.announcer.conformance.world import VIPS, Row, decide_on, holds, route_of, rows, slices
+from tests.announcer.conformance.world import VIPS, Row, decide_on, holds, keeps, route_of, rows, slices
 
 HTTP = {version: FrontendKey(vip, Protocol.TCP, 80) for version, vip in VIPS.items()}
 BOTH = pytest.mark.parametrize("version", VIPS, ids="IPv{}".format)
-TRAFFIC, SHARED, TOPOLOGY, FAMILIES = (
-    list(rows(f"{name}.md")) for name in ("traffic", "shared", "topology", "families")
+TRAFFIC, SHARED, TOPOLOGY, FAMILIES, CONNECTIONS = (
+    list(rows(f"{name}.md")) for name in ("traffic", "shared", "topology", "families", "connections")
 )
 ZONES = {"n1": "za", "n2": "zb"}
 NODES = {"excluded": node(labels={EXCLUDE_LABEL: ""}), "unreachable": node(conditions={NETWORK_UNAVAILABLE: "True"})}
 
 
 def test_the_tables_are_read_whole() -> None:
-    assert (len(TRAFFIC), len(SHARED), len(TOPOLOGY), len(FAMILIES)) == (59, 14, 23, 9)
+    assert (len(TRAFFIC), len(SHARED), len(TOPOLOGY), len(FAMILIES), len(CONNECTIONS)) == (59, 14, 23, 9, 20)
 
 
 def traffic_objects(row: Row, version: int) -> list[Node | Service | EndpointSlice]:
@@ -142,6 +146,29 @@ def test_families(row: Row, where: str) -> None:
         route, _, cell = row.cells[f"{where} v{version}"].partition(":")
         assert route_of(desired, version) == route
         assert holds(desired.frontends[HTTP[version]], where, cell.strip())
+
+
+@pytest.mark.parametrize("row", CONNECTIONS, ids=lambda row: row.place)
+@pytest.mark.parametrize("where", ["n1", "n2"])
+@pytest.mark.parametrize("against_its_pool", [False, True])
+@BOTH
+def test_connections(row: Row, where: str, version: int, against_its_pool: bool) -> None:
+    """What the pool says; and what the Service says, if the pool has the opposite of it."""
+    protocol, word = Protocol(row.cells["protocol"]), row.cells["not ready"]
+    pool = f"not-ready-connections: {word}" if word else ""
+    annotations = {}
+    if against_its_pool:
+        pool = f"not-ready-connections: {'keep' if word != 'keep' else 'reset'}"
+        annotations = {NOT_READY_CONNECTIONS_ANNOTATION: word or "reset"}
+    web = service(
+        ingress=(VIPS[version],),
+        ports=[("http", protocol, 80)],
+        local=row.cells["policy"] == "Local",
+        annotations=annotations,
+    )
+    pods = slices("web", row.cells["endpoints"], protocol=protocol, version=version)
+    desired = decide_on(where, node(), node("n2"), web, *pods, pool=pool)
+    assert keeps(desired.frontends[FrontendKey(VIPS[version], protocol, 80)], where, row.cells[f"{where} keeps"])
 
 
 STATES = st.sampled_from(["", "-", "~", "x"])

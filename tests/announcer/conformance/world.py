@@ -74,15 +74,16 @@ def slices(
     owner: str, cell: str, *, port: str = "http", protocol: Protocol = Protocol.TCP, version: int = 4
 ) -> list[EndpointSlice]:
     """The EndpointSlices that a cell describes, with addresses of this IP version."""
+    pieces = [piece.strip().partition(":") for piece in cell.split(";")]
     return [
         EndpointSlice(
             key=key(f"{owner}-ip{version}-{number}"),
             service=key(owner),
-            ports=(SlicePort(name=port, protocol=protocol, port=8080),),
-            endpoints=tuple(_endpoint(word.strip(), version) for word in piece.split(",") if word.strip()),
+            ports=(SlicePort(name=port, protocol=protocol, port=int(target or 8080)),),
+            endpoints=tuple(_endpoint(word.strip(), version) for word in pods.split(",") if word.strip()),
         )
-        for number, piece in enumerate(cell.split(";"))
-        if piece.strip()
+        for number, (pods, _, target) in enumerate(pieces)
+        if pods
     ]
 
 
@@ -110,9 +111,18 @@ def decide_on(node: str, *objects: Node | Service | EndpointSlice, pool: str = "
 
 def holds(frontend: Frontend, node: str, cell: str) -> bool:
     """Whether ``node`` serves what a cell says: the backends that it names, nobody, or nobody and it is said."""
-    version, pods = frontend.key.vip.version, cell.replace("reject", "").split()
-    named = tuple(sorted(Backend(address_of(pod, version), 8080, pod[1] == node[1]) for pod in pods))
+    named = _named(frontend, node, cell.replace("reject", ""))
     return (frontend.backends, frontend.reject) == (named, cell == "reject")
+
+
+def keeps(frontend: Frontend, node: str, cell: str) -> bool:
+    """Whether these, and no others, keep their connections through ``node`` and get nothing new."""
+    return frontend.terminating == _named(frontend, node, cell)
+
+
+def _named(frontend: Frontend, node: str, pods: str) -> tuple[Backend, ...]:
+    version = frontend.key.vip.version
+    return tuple(sorted(Backend(address_of(pod, version), 8080, pod[1] == node[1]) for pod in pods.split()))
 
 
 def route_of(desired: Desired, version: int) -> str:

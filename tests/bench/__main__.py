@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.bench.report import publish
 
 def main() -> int:
     """Run all benchmarks; the exit code says only whether they ran."""
+    argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__).parse_args()  # takes none, and says so
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder:
         parts = (routes.bench, packets.bench, forwarding.bench, agent.bench)
         rows = [row for part in parts for row in part(Path(folder))]

@@ -19,9 +19,9 @@ VIP, PODS = IPv4Address("198.18.0.0"), IPv4Address("10.64.0.0")
 SERVICES, BACKENDS = 10_000, 100_000
 #: So many Services stand in one file.
 _PER_FILE = 100
-#: For how long to let what the start has begun come to its end, and for how long to watch then, in seconds. Looks of an
-#: agent with much to look at are up to half a minute apart.
-SETTLE, WATCH = 20.0, 60.0
+#: For how long to let what the start has begun come to its end (a thousand shortcuts are filled a look), and for how
+#: long to watch then, in seconds. Looks are a second apart.
+SETTLE, WATCH = 20.0, 30.0
 IDLE_TARGET, MEMORY_TARGET = 1.0, 300.0
 #: In the number of a clock of another process: as the scheduler counts (include/linux/posix-timers_types.h).
 _CPUCLOCK_SCHED = 2

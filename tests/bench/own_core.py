@@ -9,6 +9,7 @@ packets that came back, is what the node's core spends on one, however long send
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import struct
 from collections.abc import Iterator
@@ -67,10 +68,13 @@ class OwnCore:
 
 def _thread(netns: str, device: str, cpu: int) -> int:
     """The process id of what polls this device from now on, on this CPU and before all else there."""
-    before = _threads(device)
-    # In the namespace's own sysfs.
-    run("ip", "netns", "exec", netns, "sh", "-c", f"echo 1 > /sys/class/net/{device}/threaded")
-    (pid,) = _threads(device) - before
+    # Devices of other namespaces have the same names, and so have their threads: no other test may start one meanwhile.
+    with open(__file__, encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = _threads(device)
+        # In the namespace's own sysfs.
+        run("ip", "netns", "exec", netns, "sh", "-c", f"echo 1 > /sys/class/net/{device}/threaded")
+        (pid,) = _threads(device) - before
     os.sched_setaffinity(pid, {cpu})
     os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
     return pid

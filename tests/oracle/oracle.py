@@ -89,7 +89,8 @@ class Oracle:
             if not stopping and time.monotonic() >= due:
                 due += LOOK_SECONDS
                 self._look()
-            wait = LOOK_SECONDS if stopping else max(0.0, due - time.monotonic())
+            now = time.monotonic()
+            wait = LOOK_SECONDS if stopping else max(0.0, due - now)
             for key, _ in self._selector.select(wait):
                 if key.fileobj is sys.stdin and os.read(key.fd, 1):
                     self._tell()
@@ -98,7 +99,7 @@ class Oracle:
                     self._selector.unregister(sys.stdin)
                 else:
                     self._hear(key.data)
-            self._give_up()
+            self._give_up(now)
         self._tell()
 
     def _tell(self) -> None:
@@ -170,8 +171,9 @@ class Oracle:
         if not flow.keeps:
             self._forget(flow)
 
-    def _give_up(self) -> None:
-        late = time.monotonic() - LOST_SECONDS
+    def _give_up(self, looked: float) -> None:
+        """On what was not there when it was last ``looked`` for; what has come since is unread, however late it is."""
+        late = looked - LOST_SECONDS
         for flow in [*self._kept, *self._probes.values()]:
             for data in [data for data, sent in flow.waiting.items() if sent < late]:
                 ago = time.monotonic() - flow.waiting.pop(data)

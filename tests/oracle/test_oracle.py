@@ -6,7 +6,6 @@ import ast
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from tests.e2e.cluster import VIP, Cluster, cluster, speaker_pid
 from tests.lab import until
 from tests.lab.speaker import start_speaker
 from tests.oracle import Oracle, PromiseBroken
+from tests.oracle.oracle import FLOWS
 
 
 def test_it_shares_nothing_with_the_product() -> None:
@@ -39,15 +39,15 @@ def test_it_sees_what_breaks_the_promise() -> None:
 
 def _well(made: Cluster) -> None:
     with Oracle(made.lab, VIP, always_routed=True, same_sessions=True) as oracle:
-        _watch()
+        _watch(oracle)
         seen = oracle.stop()
     assert seen.answered == seen.sent > 0
     assert oracle.broken(seen) == []
 
 
-def _watch(seconds: float = 1.0) -> None:
-    end = time.monotonic() + seconds
-    until(lambda: time.monotonic() > end, "datagrams were sent for a while", seconds + 5)
+def _watch(oracle: Oracle) -> None:
+    """So long that every flow was asked twice: each look opens one, until there are all, and then asks one."""
+    until(lambda: oracle.look().looks > 2 * FLOWS, "every flow has been asked", 15)
 
 
 def _lost_and_moved(made: Cluster) -> None:
@@ -55,15 +55,15 @@ def _lost_and_moved(made: Cluster) -> None:
     pod = made.lab.pods[0]
     with Oracle(made.lab, VIP) as oracle:
         made.lab.stop_pod(pod)
-        _watch()
+        until(lambda: oracle.look().lost, "a datagram to it is lost", 15)
         seen = oracle.stop()
     assert any(found.startswith("I1") for found in oracle.broken(seen)), seen
     made.lab.start_pod(pod)
     with Oracle(made.lab, VIP) as oracle:
-        _watch()
-        made.set_ready(lambda address: address != pod.address)
-        made.await_serving(3)
-        _watch()
+        _watch(oracle)
+        made.set_ready(lambda address: address == pod.address)
+        made.await_serving(1)
+        until(lambda: oracle.look().moved, "a flow has moved", 15)
         seen = oracle.stop()
     assert any(found.startswith("I4") for found in oracle.broken(seen)), seen
     made.set_ready(lambda address: True)
@@ -79,8 +79,11 @@ def _gone(made: Cluster) -> None:
     """Both speakers are killed: without graceful restart the router drops every route with the sessions."""
     with Oracle(made.lab, VIP, always_routed=True, same_sessions=True) as oracle:
         for agent in made.agents:
+            os.kill(agent.pid, signal.SIGSTOP)  # it would have another one before anybody has looked
             os.kill(speaker_pid(agent), signal.SIGKILL)
-        until(lambda: not made.next_hops, "no route")
+        until(lambda: (seen := oracle.look()).without_route and seen.session_changes, "all of it is gone", 15)
+        for agent in made.agents:
+            os.kill(agent.pid, signal.SIGCONT)
         made.await_vip()
         seen = oracle.stop()
     found = oracle.broken(seen)
@@ -91,8 +94,7 @@ def _gone(made: Cluster) -> None:
 def _foreign(bare: Cluster) -> None:
     with Oracle(bare.lab, VIP) as oracle:
         process = start_speaker(bare.lab, bare.lab.nodes[0], {"198.18.0.0/24": ""})
-        until(lambda: "198.18.0.0/24" in bare.lab.router.fib(), "the router has it", 20)
-        _watch(0.5)
+        until(lambda: oracle.look().foreign, "the router has it", 20)
         end_look = oracle.stop()
         process.kill()
     assert oracle.broken(end_look) == ["I9: the router learned 198.18.0.0/24"]

@@ -8,7 +8,10 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from announcer.kubeproxy import Health
+from announcer.kubeproxy import health as asking
 from announcer.model.desired import HealthCheck, Reason
 from tests.announcer.build import ip, key
 from tests.lab import until
@@ -78,7 +81,9 @@ def test_something_else_on_the_port_is_no_kube_proxy() -> None:
     asyncio.run(run())
 
 
-def test_the_port_of_a_service_counts_where_kube_proxy_listens(tmp_path: Path) -> None:
+def test_the_port_of_a_service_counts_where_kube_proxy_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_TIMEOUT", 20.0)  # who is slow here is no kube-proxy, but the machine
+
     async def run() -> None:
         server = serve(tmp_path, 0)
         port = server.server_address[1]

@@ -318,6 +318,7 @@ def test_a_new_agent_takes_over_what_lost_its_folder(old: Node) -> None:
     old.attached().close()
     lost = ours(old)
     subprocess.run(["umount", "-l", old.bpffs], check=True)
+    eventually(lambda: old.link().xdp_prog == 0, "the links are gone: the kernel lets go of them in its own time")
     datapath = old.datapath()
     assert "not attached" in observe(datapath).devices["eth0"].problem
     done(datapath.apply(ATTACH))

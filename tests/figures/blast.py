@@ -44,9 +44,10 @@ def main() -> None:
     broken: set[int] = set()
     asked = dict.fromkeys((one.fileno() for one in held), 0.0)
     sent = 0
-    due = time.monotonic()
+    now = due = time.monotonic()
     stop_at = float("inf")
-    while time.monotonic() < stop_at and (waiting or stop_at == float("inf")):
+    # Once more after the end: what came in time is not late because this process is.
+    while now < stop_at and (waiting or stop_at == float("inf")):
         now = time.monotonic()
         while due <= now and stop_at == float("inf"):
             data = b"%d" % sent
@@ -68,7 +69,7 @@ def main() -> None:
                 _read(one, broken, asked, selector)
             else:
                 _answers(one, waiting)
-    silent = {number for number, since in asked.items() if since and time.monotonic() - since > LATE_SECONDS}
+    silent = {number for number, since in asked.items() if since and now - since > LATE_SECONDS}
     _tell(sent, waiting, held, broken | silent)
 
 

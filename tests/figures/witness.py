@@ -100,8 +100,10 @@ class Witness:
     def run(self) -> Told:
         """Until standard input ends, and a little longer."""
         print("watching", flush=True)
-        end = float("inf")
-        while time.monotonic() < end:
+        now, end = 0.0, float("inf")
+        # Once more after the end: what came in time is not late because this process is.
+        while now < end:
+            now = time.monotonic()
             for key, _ in self._selector.select(0.01):
                 if key.fileobj is sys.stdin:
                     self._selector.unregister(sys.stdin)

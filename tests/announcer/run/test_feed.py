@@ -19,6 +19,9 @@ from announcer.snapshot import Snapshot
 from announcer.sources.folder import FolderSource
 from tests.lab import until
 
+#: Far longer than anything takes; only a test that fails waits for it.
+DEADLINE = 20.0
+
 
 class Asked(FolderSource):
     """Counts how often it was to look again."""
@@ -100,12 +103,12 @@ def test_news_are_heard_by_all_and_not_missed_by_one_who_is_busy() -> None:
         await asyncio.sleep(0)
         assert not one.done()
         news.tell()
-        await asyncio.wait_for(asyncio.gather(one, two), 1)
-        await asyncio.wait_for(news.after(known), 1)
+        await asyncio.wait_for(asyncio.gather(one, two), DEADLINE)
+        await asyncio.wait_for(news.after(known), DEADLINE)
         late = asyncio.ensure_future(news.after(news.count))
         await asyncio.sleep(0)
         assert not late.done(), "that is known already"
         late.cancel()
-        await asyncio.wait_for(news.after(news.count, 0.01), 1)
+        await asyncio.wait_for(news.after(news.count, 0.01), DEADLINE)
 
     asyncio.run(main())

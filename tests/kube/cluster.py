@@ -65,9 +65,12 @@ class KubeCluster:
     def begin(self, config: str = CONFIG) -> None:
         """Nodes and configuration, as if the cluster were new."""
         self.server.empty()
+        self.api.create(objects.config_map(config))
+        # Held until the router has seen it: what a Node costs that is gone for a moment comes later, in the midst of a
+        # test, or not at all.
+        until(lambda: not self.lab.router.fib(), "nothing is left of the cluster before", 40)
         for node in self.lab.nodes:
             self.api.create(objects.node(node.name, node.address, node.pod_cidr))
-        self.api.create(objects.config_map(config))
 
     def serve(self, name: str = "web", vip: str = VIP, *, pods: Sequence[str] = (), **spec: Any) -> None:
         """A Service with an address and one slice of endpoints: ``pods`` by name, all if empty."""

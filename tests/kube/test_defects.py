@@ -45,16 +45,15 @@ def test_1_nothing_is_announced_before_it_can_be_served(cluster: KubeCluster) ->
     """
     first, second = cluster.agents
     only_second = frozenset({second.node.address})
-    with foreign_program(first, cluster.lab.folder / "pass.o"):
+    with foreign_program(first, cluster.lab.folder / "pass.o"), RouteJournal(cluster.lab.router) as journal:
         cluster.serve(pods=["n2p1", "n2p2"])
-        with RouteJournal(cluster.lab.router) as journal:
-            cluster.await_hops(only_second, "the node that can serve")
-            first.kill()
-            first.start()
-            until(lambda: (first.vip(VIP).get("proof") or {}).get("ok") is False, "n1 has tried, and cannot", 40)
-            until(lambda: first.node.pod_cidr in cluster.lab.router.fib(), "n1 has its session", 40)
-            assert first.vip(VIP)["reason"] == "notProven"
-            assert [change.next_hops for change in journal.changes(f"{VIP}/32")] == [only_second]
+        cluster.await_hops(only_second, "the node that can serve")
+        first.kill()
+        first.start()
+        until(lambda: (first.vip(VIP).get("proof") or {}).get("ok") is False, "n1 has tried, and cannot", 40)
+        until(lambda: first.node.pod_cidr in cluster.lab.router.fib(), "n1 has its session", 40)
+        assert first.vip(VIP)["reason"] == "notProven"
+        assert [change.next_hops for change in journal.changes(f"{VIP}/32")] == [only_second]
     cluster.api.delete("Service", "default", "web")
     cluster.await_hops(frozenset(), "from the beginning")
     cluster.serve("again")

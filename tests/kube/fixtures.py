@@ -28,10 +28,11 @@ def kube(kube_server: KubeServer) -> KubeServer:
 
 
 @pytest.fixture
-def controllers(kube: KubeServer) -> KubeServer:
+def controllers(kube: KubeServer) -> Iterator[KubeServer]:
     """The API server with controllers: of EndpointSlices, Pod CIDRs, ServiceAccounts, namespaces, garbage.
 
-    They go on for the rest of the session, so a test that must do without needs a server of its own.
+    They end with the test: what they do for a Service of another one would come at any moment of it.
     """
     kube.start_controllers()
-    return kube
+    yield kube
+    kube.stop_controllers()

@@ -142,6 +142,12 @@ class KubeServer:
             "--use-service-account-credentials=false",
         )
 
+    def stop_controllers(self) -> None:
+        """Stop the controllers if they run; what they have made stays."""
+        if self._manager is not None:
+            _end(self._manager, signal.SIGKILL)
+            self._manager = None
+
     def stop(self) -> None:
         """End everything."""
         for process in (self._manager, self._api, self._etcd):

@@ -62,6 +62,7 @@ def test_the_whole_life_of_a_service(cluster: KubeCluster, tmp_path: Path, capsy
         _live(cluster, watch, allocator)
     finally:
         allocator.stop()
+        cluster.server.stop_controllers()
     with capsys.disabled():
         print("\nlife of a Service, by a real API server:", *watch.lines, sep="\n")
 

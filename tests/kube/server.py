@@ -59,7 +59,10 @@ class KubeServer:
     def __init__(self, folder: Path) -> None:
         """``folder`` is for its data, keys and logs, and must exist."""
         self.folder = folder
-        self.port, self._etcd_port, self._peer_port, self._manager_port = _free_ports(4)
+        # Held: the API server comes back to it, and in between others look for a port, too.
+        self._reserved = _reserve_port()
+        self.port = self._reserved.getsockname()[1]
+        self._etcd_port, self._peer_port = _free_ports(2)
         self.url = f"https://127.0.0.1:{self.port}"
         self.admin_token = secrets.token_hex(16)
         self._etcd: subprocess.Popen[bytes] | None = None
@@ -95,6 +98,7 @@ class KubeServer:
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
             f"--secure-port={self.port}",
+            "--permit-port-sharing",
             "--endpoint-reconciler-type=none",
             f"--cert-dir={self.ca.parent}",
             f"--token-auth-file={keys / 'tokens.csv'}",
@@ -131,9 +135,7 @@ class KubeServer:
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig(self.admin_token, 'controllers')}",
             f"--controllers={','.join(CONTROLLERS)}",
-            f"--secure-port={self._manager_port}",
-            "--bind-address=127.0.0.1",
-            f"--cert-dir={self.folder / 'manager-certs'}",
+            "--secure-port=0",
             "--leader-elect=false",
             f"--service-account-private-key-file={self.folder / 'keys' / 'sa.key'}",
             f"--root-ca-file={self.ca}",
@@ -156,6 +158,7 @@ class KubeServer:
         self._manager = self._api = self._etcd = None
         if hasattr(self, "admin"):
             self.admin.close()
+        self._reserved.close()
 
     def ready(self) -> bool:
         """True if the API server says that it is ready."""
@@ -263,6 +266,14 @@ def _free_ports(count: int) -> tuple[int, ...]:
     finally:
         for item in sockets:
             item.close()
+
+
+def _reserve_port() -> socket.socket:
+    """A port that is given to nobody else while the socket is open: only who shares it on purpose may listen there."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind(("127.0.0.1", 0))
+    return made
 
 
 def _end(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -106,9 +106,14 @@ class Relay:
             if not self._accepting.is_set():
                 client.close()
                 continue
-            task = self._loop.create_task(self._pair(client))
-            self._pairs.add(task)
-            task.add_done_callback(self._pairs.discard)
+            self._take(client)
+
+    def _take(self, client: socket.socket) -> None:
+        task = self._loop.create_task(self._pair(client))
+        self._pairs.add(task)
+        task.add_done_callback(self._pairs.discard)
+        # One that is cut before its first step has nothing that would close it.
+        task.add_done_callback(lambda _: client.close())
 
     async def _pair(self, client: socket.socket) -> None:
         server = socket.socket()

@@ -31,12 +31,20 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         yield made
 
 
-async def begun(world: World, follower: Follower) -> None:
-    """The first complete state is there; from now on the Service ``web`` must stay."""
+async def begun(world: World, follower: Follower) -> int:
+    """The first complete state is there; from now on the Service ``web`` must stay. Returns how many events that took:
+    a first try that fails is told at once.
+    """
     await follower.until(lambda: follower.synced, "the first state", world.patience)
     assert follower.services - {"kubernetes"} == {"web"}
     assert follower.addresses == {"10.244.1.11"}
     follower.protected = {"web"}
+    return len(follower.events)
+
+
+async def all_stand(world: World, follower: Follower) -> None:
+    """No watch is on its way back."""
+    await follower.until(lambda: follower.source.stale_seconds == 0, "all watches stand", world.patience)
 
 
 async def converges(world: World, follower: Follower, name: str = "late") -> None:
@@ -52,19 +60,19 @@ def test_what_is_there_comes_first_and_what_changes_after(world: Any) -> None:
         assert {key.name for key in follower.snapshot.nodes} == {"n1", "n2"}
         assert follower.snapshot.node is not None
         world.put(web_slice("10.244.1.11", "10.244.1.12"))
-        await follower.until(lambda: len(follower.addresses) == 2, "the second endpoint", 10)
+        await follower.until(lambda: len(follower.addresses) == 2, "the second endpoint", world.patience)
         world.put(web_slice("10.244.2.11", name="web-2"))
-        await follower.until(lambda: len(follower.addresses) == 3, "the second slice", 10)
+        await follower.until(lambda: len(follower.addresses) == 3, "the second slice", world.patience)
         world.delete("EndpointSlice", "default", "web-1")
-        await follower.until(lambda: follower.addresses == {"10.244.2.11"}, "the first slice is gone", 10)
+        await follower.until(lambda: follower.addresses == {"10.244.2.11"}, "the first slice is gone", world.patience)
         world.put(web_service("other"))
-        await follower.until(lambda: "other" in follower.services, "another Service", 10)
+        await follower.until(lambda: "other" in follower.services, "another Service", world.patience)
         world.delete("Service", "default", "other")
-        await follower.until(lambda: "other" not in follower.services, "it is gone", 10)
+        await follower.until(lambda: "other" not in follower.services, "it is gone", world.patience)
         world.put(objects.node(NODE, "192.168.1.21", "10.244.1.0/24", {"rack": "a"}))
-        await follower.until(lambda: follower.snapshot.node.labels.get("rack") == "a", "a label", 10)  # type: ignore[union-attr]
+        await follower.until(lambda: follower.snapshot.node.labels.get("rack") == "a", "a label", world.patience)  # type: ignore[union-attr]
         world.delete("ConfigMap", "kube-system", "bgp-config")
-        await follower.until(lambda: follower.view.state == "missing", "the ConfigMap is gone", 10)
+        await follower.until(lambda: follower.view.state == "missing", "the ConfigMap is gone", world.patience)
         assert follower.view.config is not None, "the last good one stays"
 
     world.run(scenario)
@@ -91,7 +99,9 @@ def test_a_configuration_comes_together_with_the_secrets_that_it_names(world: An
             lambda: follower.snapshot.secrets[key].data == {"password": b"changed"}, "the new password", world.patience
         )
         world.put(objects.config_map(CONFIG_TEXT))
-        await follower.until(lambda: not follower.snapshot.secrets, "a Secret that nobody names is dropped", 10)
+        await follower.until(
+            lambda: not follower.snapshot.secrets, "a Secret that nobody names is dropped", world.patience
+        )
 
     world.run(scenario)
 
@@ -115,11 +125,13 @@ def test_a_forgotten_position_is_read_anew_without_a_gap(world: Any) -> None:
 
 def test_a_cut_connection_goes_on_where_it_was(world: Any) -> None:
     async def scenario(world: World, follower: Follower) -> None:
-        await begun(world, follower)
+        told = await begun(world, follower)
         for round_number in range(3):
+            # One that is cut again while it comes back has been away for longer than a moment, and that is told.
+            await all_stand(world, follower)
             world.cut()
             await converges(world, follower, f"after-{round_number}")
-        assert all(event.synced for event in follower.events), "nobody was told of it"
+        assert all(event.synced for event in follower.events[told:]), "nobody was told of it"
 
     world.run(scenario)
 
@@ -141,7 +153,7 @@ def test_a_silent_connection_is_noticed(world: Any) -> None:
 def test_while_the_api_server_is_away_the_last_state_stays_and_its_age_grows(world: Any) -> None:
     async def scenario(world: World, follower: Follower) -> None:
         await begun(world, follower)
-        assert follower.source.stale_seconds == 0
+        await all_stand(world, follower)
         await world.go_away()
         await follower.until(lambda: not follower.synced, "the trouble is told", world.patience)
         before = follower.source.stale_seconds
@@ -150,15 +162,19 @@ def test_while_the_api_server_is_away_the_last_state_stays_and_its_age_grows(wor
         assert "web" in follower.services
         # Five minutes where time costs nothing.
         away = 300.0 if isinstance(world, ScriptedWorld) else 3.0
-        events = len(follower.events)
+        events, began = len(follower.events), asyncio.get_running_loop().time()
         await asyncio.sleep(away)
         assert follower.source.stale_seconds >= before + away - 1
-        assert len(follower.events) - events <= 12, "what lasts is told once, each resource, not at every try"
+        # A real network finds several words for it; each resource may tell other ones when the first are so old.
+        seconds = asyncio.get_running_loop().time() - began
+        others = 0.0 if isinstance(world, ScriptedWorld) else seconds / world.timing.ceiling
+        told = len(follower.events) - events
+        assert told <= 5 * (1 + others), "what lasts is told once, each resource, not at every try"
         world.put(web_service("meanwhile"))
         await world.come_back()
         await follower.until(lambda: "meanwhile" in follower.services, "what happened meanwhile", world.patience)
         await follower.until(lambda: follower.synced, "all is well again", world.patience)
-        await follower.until(lambda: follower.source.stale_seconds == 0, "and fresh", world.patience)
+        await all_stand(world, follower)
         assert follower.events[-1].problems == ()
 
     world.run(scenario)
@@ -166,10 +182,10 @@ def test_while_the_api_server_is_away_the_last_state_stays_and_its_age_grows(wor
 
 def test_an_orderly_end_of_a_watch_is_nothing(world: Any) -> None:
     async def scenario(world: World, follower: Follower) -> None:
-        await begun(world, follower)
+        told = await begun(world, follower)
         await asyncio.sleep(world.timing.watch[1] + 5)
         await converges(world, follower)
-        assert all(event.synced for event in follower.events)
+        assert all(event.synced for event in follower.events[told:])
 
     world.run(scenario)
 

@@ -75,7 +75,7 @@ class AllocatorProcess:
             "curl",
             "-s",
             "-m",
-            "5",
+            "20",
             "-w",
             "\n%{http_code}",
             "--unix-socket",

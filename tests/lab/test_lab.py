@@ -24,7 +24,7 @@ ASK_ONCE = """
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.IPPROTO_IP, 10, 2)
-s.settimeout(2)
+s.settimeout(15)
 s.sendto(bytes(int(sys.argv[2])), (sys.argv[1], 5353))
 print(len(s.recv(4096)))
 """
@@ -50,6 +50,12 @@ def snmp(host: Host, protocol: str) -> dict[str, int]:
     text = host.run(["cat", "/proc/net/snmp"]).stdout
     names, values = (line.split()[1:] for line in text.splitlines() if line.startswith(f"{protocol}:"))
     return dict(zip(names, map(int, values), strict=True))
+
+
+def until_more(host: Host, counter: str) -> None:
+    """Wait until a counter of TCP has grown."""
+    before = snmp(host, "Tcp")[counter]
+    until(lambda: snmp(host, "Tcp")[counter] > before, f"more {counter} on {host.name}")
 
 
 def announce(lab: Lab, node: Node) -> None:
@@ -144,8 +150,11 @@ def test_stopped_pod_refuses_and_comes_back(routed: Lab) -> None:
     with SteadyTraffic(routed.client, target, rate=200) as steady:
         routed.stop_pod(pod)
         assert send(routed.client, target, count=5).errors == {"Connection refused": 5}
+        # Held until one of the steady requests has met it, and then until one has met the pod again.
+        until_more(routed.client, "AttemptFails")
         routed.start_pod(pod)
         assert send(routed.client, target, count=5).ok == 5
+        until_more(pod, "PassiveOpens")
         traffic = steady.stop()
     assert traffic.failed > 0
     assert traffic.ok > 0

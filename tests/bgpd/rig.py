@@ -245,6 +245,11 @@ class Bird:
         """BIRD's log so far."""
         return Path(str(self._control).replace(".ctl", ".log")).read_text()
 
+    def settle(self) -> None:
+        """Wait until it has sent all that a session begins with: End-of-RIB is the last of it."""
+        eventually(lambda: "Sending END-OF-RIB" in self.log())
+        self.ask("show status")  # that line comes before the message, and the answer after both
+
     def routes(self) -> dict[str, str]:
         """Prefix to what BIRD says of it and its attributes."""
         found: dict[str, str] = {}

@@ -51,7 +51,7 @@ def test_a_clock_that_is_set_costs_no_session_and_is_counted(tmp_path: Path, clo
         bird = rig.start_bird()
         rig.configure(neighbor(hold_time=HOLD_TIME))
         rig.wait_established()
-        eventually(lambda: "Sending END-OF-RIB" in bird.log(), what="nothing of the beginning is still to come")
+        bird.settle()
         assert rig.observe().clock_steps == 0
         capture = rig.capture()
         set_at = time.time()

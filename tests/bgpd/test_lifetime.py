@@ -64,6 +64,7 @@ def test_an_agent_killed_and_replaced_sends_nothing(rig: Rig) -> None:
     eventually(lambda: str(VIP) in bird.routes())
     assert rig.apply(withdraw())[0].problem.startswith("another agent is connected")
 
+    bird.settle()
     capture = rig.capture()
     agent.kill()
     agent.communicate()

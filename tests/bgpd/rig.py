@@ -123,7 +123,7 @@ class Rig:
             "sys.exit(asyncio.run(run_speaker(settings)))"
         )
         self.speaker = self.popen_beside_speaker("-c", program, str(self.state_dir), under=under)
-        self.wait(lambda seen: seen.reachable)
+        self.wait(lambda _: True)
 
     def popen_beside_speaker(self, *arguments: str, under: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Start a Python with these arguments in the speaker's namespace."""
@@ -187,7 +187,10 @@ class Rig:
         return self.observe().peers[name]
 
     def wait(self, true: Callable[[BgpObserved], bool], seconds: float = 15.0) -> BgpObserved:
-        """Wait for changes until ``true(observed)``; what was observed then. Fails after ``seconds``."""
+        """Wait for changes until the speaker answers and ``true(observed)``; what was observed then.
+
+        Fails after ``seconds``.
+        """
         return self._runner.run(self._wait(self.client, true, seconds))
 
     def wait_established(self, *names: str, session: int = 1) -> BgpObserved:
@@ -205,7 +208,7 @@ class Rig:
         while True:
             client.changed.clear()
             seen = await client.observe()
-            if true(seen):
+            if seen.reachable and true(seen):
                 return seen
             assert time.monotonic() < end, f"not within {seconds} s; last seen: {seen}"
             with contextlib.suppress(TimeoutError):

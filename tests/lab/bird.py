@@ -44,7 +44,7 @@ protocol kernel {{
 """
 
 
-_BFD = 'protocol bfd { interface "*" { interval 100 ms; multiplier 3; }; }\n'
+_BFD = 'protocol bfd { interface "*" { interval 100 ms; multiplier 50; }; }\n'
 _CONNECTS = "passive off;\n    connect delay time 1;\n    connect retry time 1;\n    error wait time 1, 2"
 
 

@@ -43,6 +43,7 @@ _BFD = """\
 hostname lab-router
 bfd
  profile fast
+  detect-multiplier 50
   receive-interval 100
   transmit-interval 100
  exit

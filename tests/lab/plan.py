@@ -77,8 +77,9 @@ class SessionOptions:
     ``ttl_security``: it sends with TTL 255 and takes nothing less (GTSM, RFC 5082); None: so on eBGP, where a router of
     today would, unless ``multihop``. ``password`` for TCP-MD5 (RFC 2385). ``multihop``: neighbors may be behind others.
     ``transport``: over which addresses. ``families``: of the routes. ``ipv6_next_hop``: IPv4 routes may have an IPv6
-    next hop (RFC 8950); GoBGP always offers that. ``bfd``: 100 ms, three times (GoBGP has none). ``connects``: the
-    router begins the sessions, and tries often; otherwise it waits for its neighbors.
+    next hop (RFC 8950); GoBGP always offers that. ``bfd``: 100 ms, fifty times (GoBGP has none): who waits long for a
+    CPU is not lost. ``connects``: the router begins the sessions, and tries often; otherwise it waits for its
+    neighbors.
     """
 
     ttl_security: bool | None = None

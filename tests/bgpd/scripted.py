@@ -97,9 +97,10 @@ class ScriptedPeer:
     def _converse(self, connection: socket.socket) -> None:
         if self._established:
             connection.sendall(open_message() + KEEPALIVE)
-            self._read(connection, until=lambda kind: kind == 4)
-        else:
-            self._read(connection, until=lambda kind: kind == 1)
+        awaited = 4 if self._established else 1
+        while not self._read(connection, until=lambda kind: kind == awaited):
+            if self._stopped:
+                return
         connection.sendall(self._bad)
         self.said += 1
         if self.resets:
@@ -109,11 +110,10 @@ class ScriptedPeer:
             if self._established and not self._silent:
                 with contextlib.suppress(OSError):  # it has ended, and what it said last is still to be read
                     connection.sendall(KEEPALIVE)
-            if not self._read(connection, until=lambda kind: kind == 3):
-                return
+            self._read(connection, until=lambda kind: kind == 3)
 
     def _read(self, connection: socket.socket, until: Callable[[int], bool]) -> bool:
-        """Read messages until one is of this kind, or for a while. False if the connection has ended."""
+        """Read messages until one is of this kind: True, or for a while. Raises OSError if the connection has ended."""
         end = time.monotonic() + 1.0
         while time.monotonic() < end:
             try:
@@ -121,13 +121,11 @@ class ScriptedPeer:
                 body = _exactly(connection, int.from_bytes(head[16:18], "big") - 19)
             except TimeoutError:
                 continue
-            if not head:
-                return False
             if head[18] == 3:
                 self.notifications.append((body[0], body[1]))
             if until(head[18]):
                 return True
-        return True
+        return False
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

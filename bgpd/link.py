@@ -165,5 +165,9 @@ class Link:
         finally:
             writer.close()
         if self._writer is writer:
-            # If ExaBGP itself has ended, its status is the better reason: give that a moment to arrive.
-            asyncio.get_running_loop().call_later(0.05, self.fail, cause, problem)
+            # If ExaBGP itself ends now, its status is the better reason.
+            asyncio.get_running_loop().call_later(0.05, self._fail_alive, cause, problem)
+
+    def _fail_alive(self, cause: Cause, problem: str) -> None:
+        if not self.engine.ended:
+            self.fail(cause, problem)

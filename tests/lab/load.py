@@ -17,12 +17,14 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import cast
 
 Answer = tuple[str, str]
 """The pod that answered, and the client address it saw (empty for UDP)."""
-Ask = Callable[[], Awaitable[Answer]]
+Ask = Callable[[], Coroutine[None, None, Answer]]
+
+_PIECES = 10
 
 
 async def ask_http(host: str, port: int) -> Answer:
@@ -77,6 +79,21 @@ def describe(error: Exception) -> str:
     return os.strerror(number) if number else f"{type(error).__name__}: {error}"
 
 
+async def in_time(answer: Coroutine[None, None, Answer], patience: float) -> Answer:
+    """The answer, or TimeoutError after ``patience``, in seconds.
+
+    It passes in pieces: a machine that stands still for some seconds takes one of them away, and not all.
+    """
+    asked = asyncio.ensure_future(answer)
+    for _ in range(_PIECES):
+        done, _ = await asyncio.wait({asked}, timeout=patience / _PIECES)
+        if done:
+            return asked.result()
+    asked.cancel()
+    await asyncio.wait({asked})
+    raise TimeoutError
+
+
 class Tally:
     """What came of the requests so far."""
 
@@ -91,7 +108,7 @@ class Tally:
     async def once(self) -> None:
         """Ask once and count the outcome."""
         try:
-            pod, client = await asyncio.wait_for(self._ask(), self._timeout)
+            pod, client = await in_time(self._ask(), self._timeout)
         except TimeoutError:
             self.errors["timeout"] += 1
         except (OSError, ValueError, KeyError) as error:

@@ -15,7 +15,10 @@ import sys
 from typing import cast
 
 BACKLOG = 4096
+#: More than arrives while the server is not let run for some seconds: that it is slow must not look like a loss.
+RECEIVE_BYTES = 1 << 24
 ADDRESSES = ("0.0.0.0", "::")
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h; Python has no name for it
 
 
 class Echo(asyncio.DatagramProtocol):
@@ -56,6 +59,7 @@ def datagrams(address: str, port: int) -> socket.socket:
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     if ":" in address:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BYTES)
     made.bind((address, port))
     made.setblocking(False)
     return made

@@ -26,6 +26,9 @@ from dataclasses import dataclass, field
 LOOK_SECONDS = 0.02
 #: A datagram without an answer for so long is lost. Generous: a machine under load is slow, but it loses nothing.
 LOST_SECONDS = 3.0
+#: At most so much of it passes from one turn to the next: a machine that stands still for some seconds answers nothing
+#: meanwhile.
+TURN_SECONDS = 0.1
 SESSIONS_EVERY = 10
 FLOWS = 32
 BGP_PORT = 179
@@ -77,6 +80,8 @@ class Oracle:
         self._kept: list[Flow] = []
         self._probes: dict[int, Flow] = {}
         self._number = 0
+        self._turned = time.monotonic()
+        self._now = 0.0
         self._known: dict[str, bool] = {}
         self._sessions = frozenset[str]()
 
@@ -89,8 +94,7 @@ class Oracle:
             if not stopping and time.monotonic() >= due:
                 due += LOOK_SECONDS
                 self._look()
-            now = time.monotonic()
-            wait = LOOK_SECONDS if stopping else max(0.0, due - now)
+            wait = LOOK_SECONDS if stopping else max(0.0, due - time.monotonic())
             for key, _ in self._selector.select(wait):
                 if key.fileobj is sys.stdin and os.read(key.fd, 1):
                     self._tell()
@@ -99,8 +103,14 @@ class Oracle:
                     self._selector.unregister(sys.stdin)
                 else:
                     self._hear(key.data)
-            self._give_up(now)
+            self._turn()
+            self._give_up()
         self._tell()
+
+    def _turn(self) -> None:
+        """Let the time pass by which answers are late."""
+        before, self._turned = self._turned, time.monotonic()
+        self._now += min(self._turned - before, TURN_SECONDS)
 
     def _tell(self) -> None:
         print(json.dumps(self.seen.__dict__), flush=True)
@@ -152,7 +162,7 @@ class Oracle:
         self._number += 1
         data = b"%d" % self._number
         flow.socket.send(data)
-        flow.waiting[data] = time.monotonic()
+        flow.waiting[data] = self._now
         self.seen.sent += 1
 
     def _hear(self, flow: Flow) -> None:
@@ -171,12 +181,11 @@ class Oracle:
         if not flow.keeps:
             self._forget(flow)
 
-    def _give_up(self, looked: float) -> None:
-        """On what was not there when it was last ``looked`` for; what has come since is unread, however late it is."""
-        late = looked - LOST_SECONDS
+    def _give_up(self) -> None:
+        late = self._now - LOST_SECONDS
         for flow in [*self._kept, *self._probes.values()]:
             for data in [data for data, sent in flow.waiting.items() if sent < late]:
-                ago = time.monotonic() - flow.waiting.pop(data)
+                ago = self._now - flow.waiting.pop(data)
                 self.seen.lost.append({"t": time.time() - ago, "vip": flow.vip, "kept": flow.keeps})
                 if not flow.keeps:
                     self._forget(flow)

@@ -96,15 +96,15 @@ class Cluster:
             until(lambda: agent.status()["peers"][0]["sessions"] > sessions, "the session was reset", 30)  # noqa: B023
         self.await_vip()
 
-    def await_serving(self, count: int) -> None:
-        """Wait until every agent has programmed and proven the VIP with so many backends."""
+    def await_serving(self, count: int, *agents: NodeAgent) -> None:
+        """Wait until every agent, or each of these, has programmed and proven the VIP with so many backends."""
 
         def done(agent: NodeAgent) -> bool:
             answer = agent.explain(VIP)
             frontends = [f for vip in answer.get("vips", ()) for f in vip["frontends"]]
             return bool(frontends) and all(f["programmed"] and len(f["backends"]) == count for f in frontends)
 
-        for agent in self.agents:
+        for agent in agents or self.agents:
             until(lambda agent=agent: done(agent), f"{agent.node.name} has programmed {count} backends", 10)  # type: ignore[misc]
 
 

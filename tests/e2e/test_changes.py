@@ -189,6 +189,7 @@ def test_policy_local_announces_only_where_the_endpoints_are(running: Cluster) -
     running.edit("service-web.yaml", local)
     until(lambda: running.next_hops == {running.lab.nodes[0].address}, "only n1 attracts the VIP")
     assert running.agents[1].vip(VIP)["reason"] == "noLocalEndpoints"
+    running.await_serving(2, running.agents[0])
     after = send(running.lab.client, f"{VIP}:80", count=100)
     assert (after.failed, set(after.backends)) == (0, {"n1p1", "n1p2"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, Manifest, cluster, fronte
 from tests.figures.client import Blast
 from tests.lab import RouteJournal, SteadyTraffic, send, until
 from tests.lab.lab import Pod
+from tests.lab.release import DRAIN_SECONDS, LONG_DRAIN, build_release
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
@@ -92,19 +94,30 @@ def test_the_last_backend_going_away_withdraws_the_route(running: Cluster) -> No
     running.await_vip()
 
 
-def test_deleting_the_service_withdraws_first_and_removes_after(running: Cluster) -> None:
+@pytest.fixture
+def patient() -> Iterator[Cluster]:
+    """It runs, with entries that stay for long after a withdrawal."""
+    with cluster() as made:
+        release = build_release(made.lab.folder / "patient", LONG_DRAIN)
+        for agent in made.agents:
+            agent.release = release
+        made.start()
+        yield made
+
+
+def test_deleting_the_service_withdraws_first_and_removes_after(patient: Cluster) -> None:
     """Observed at the router and in the maps; our own word is not asked."""
-    with RouteJournal(running.lab.router) as journal:
-        running.delete("service-web.yaml")
-        for agent in running.agents:
+    with RouteJournal(patient.lab.router) as journal:
+        patient.delete("service-web.yaml")
+        for agent in patient.agents:
             still_there = gone = datetime.now(UTC)
             while frontends_in_kernel(agent):
                 still_there = gone
                 gone = datetime.now(UTC)
             route_gone = _when_left(journal, agent.node.address)
             assert route_gone < still_there, "the route went while the entries were still there"
-            assert (gone - route_gone).total_seconds() > 1.5, "and they stayed for the drain"
-        assert not running.next_hops
+            assert (gone - route_gone).total_seconds() > 0.75 * DRAIN_SECONDS, "and they stayed for the drain"
+        assert not patient.next_hops
 
 
 def _when_left(journal: RouteJournal, next_hop: str) -> datetime:

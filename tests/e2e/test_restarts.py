@@ -15,6 +15,7 @@ from tests.bgpd.capture import Capture, Caught
 from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, frontends_in_kernel, speaker_pid
 from tests.lab import FibPoll, RouteJournal, SteadyTraffic, send, until
 from tests.lab.agents import LOCKSTEP, NodeAgent
+from tests.lab.release import LONG_DRAIN, build_release
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
@@ -119,10 +120,11 @@ def test_the_service_is_deleted_while_the_agent_is_away(running: Cluster) -> Non
     agent.kill()
     (agent.source / "service-web.yaml").unlink()
     assert running.lab.nodes[0].address in running.next_hops
+    agent.release = build_release(running.lab.folder / "patient", LONG_DRAIN)
     agent.start()
-    until(lambda: running.next_hops == {running.lab.nodes[1].address}, "n1 withdrew")
+    until(lambda: running.next_hops == {running.lab.nodes[1].address}, "n1 withdrew", 30)
     assert frontends_in_kernel(agent) == {(VIP, 80), (VIP, 53)}, "entries outlive the withdrawal by the drain"
-    until(lambda: not frontends_in_kernel(agent), "the entries are gone", 10)
+    until(lambda: not frontends_in_kernel(agent), "the entries are gone", 30)
 
 
 def test_an_agent_without_its_source_is_wrong_use_and_changes_nothing(running: Cluster) -> None:

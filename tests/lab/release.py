@@ -29,6 +29,10 @@ class Edit(NamedTuple):
 #: Both programs differ in their instructions, and every map is as it was.
 OTHER_PROGRAMS = (Edit("datapath/bpf/lb_maps.h", "*packets += 1;", "__sync_fetch_and_add(packets, 1);"),)
 
+DRAIN_SECONDS = 10.0
+#: Entries outlive a withdrawal by so long, and not by two seconds: also who was not let run for some of them sees it.
+LONG_DRAIN = (Edit("announcer/plan/settings.py", "drain: float = 2.0", f"drain: float = {DRAIN_SECONDS}"),)
+
 
 def build_release(folder: Path, edits: Sequence[Edit]) -> Path:
     """Build it in ``folder``, which is made; returned is the root of the tree, for ``PYTHONPATH``.

@@ -33,15 +33,26 @@ def detach_ingress(agent: NodeAgent) -> None:
 
 
 @contextlib.contextmanager
+def frozen(*agents: NodeAgent) -> Iterator[None]:
+    """They stand still: what is done meanwhile is one moment to them, and what comes of it stays until it was seen."""
+    for agent in agents:
+        os.kill(agent.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for agent in agents:
+            os.kill(agent.pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
 def foreign_program(agent: NodeAgent, built: Path) -> Iterator[None]:
     """Another XDP program takes the device while the agent does not look: that is not ours to remove.
 
     ``built``: an object file with a program in the section ``xdp``, such as ``pass.o`` of the lab.
     """
-    os.kill(agent.pid, signal.SIGSTOP)
-    detach_ingress(agent)
-    agent.node.run(["ip", "link", "set", "dev", "eth0", "xdp", "obj", built, "sec", "xdp"])
-    os.kill(agent.pid, signal.SIGCONT)
+    with frozen(agent):
+        detach_ingress(agent)
+        agent.node.run(["ip", "link", "set", "dev", "eth0", "xdp", "obj", built, "sec", "xdp"])
     try:
         yield
     finally:
@@ -62,9 +73,11 @@ def _detach_egress(made: Cluster) -> None:
 
 
 def _delete_pins(made: Cluster) -> None:
-    for folder in ("links", "progs", "maps"):
-        for path in (made.agents[0].node.bpffs / folder).iterdir():
-            path.unlink()
+    agent = made.agents[0]
+    with frozen(agent):
+        for folder in ("links", "progs", "maps"):
+            for path in (agent.node.bpffs / folder).iterdir():
+                path.unlink()
 
 
 def _unmount(made: Cluster) -> None:
@@ -82,7 +95,8 @@ def _overwrite_backends(made: Cluster) -> None:
     agent, path = made.agents[0], _map(made, "lb_backends")
     size = json.loads(agent.node.run(["bpftool", "--json", "map", "show", "pinned", path]).stdout)["bytes_value"]
     lines = [f"map update pinned {path} key {number} 0 0 0 value {'255 ' * size}" for number in range(256)]
-    agent.node.run(["bpftool", "batch", "file", "-"], input="\n".join(lines))
+    with frozen(agent):
+        agent.node.run(["bpftool", "batch", "file", "-"], input="\n".join(lines))
 
 
 def _map(made: Cluster, name: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import VIP, Cluster, speaker_pid
+from tests.e2e.damage import frozen
 from tests.lab import send, until
 from tests.lab.agents import LOCKSTEP
 from tests.oracle import Oracle
@@ -39,8 +40,9 @@ def test_an_agent_that_ends_or_freezes_costs_no_packet(shared: Cluster, number: 
 def test_killing_the_speaker_as_well_is_seen_by_the_oracle(running: Cluster) -> None:
     """The control: without the part that keeps the sessions they end, and the oracle says so."""
     with Oracle(running.lab, VIP, same_sessions=True) as oracle:
-        os.kill(speaker_pid(running.agents[0]), signal.SIGKILL)
-        until(lambda: len(running.next_hops) == 1, "the router lost n1")
+        with frozen(running.agents[0]):
+            os.kill(speaker_pid(running.agents[0]), signal.SIGKILL)
+            until(lambda: len(running.next_hops) == 1, "the router lost n1")
         running.await_vip()
         seen = oracle.stop()
     assert any(found.startswith("I6") for found in oracle.broken(seen)), seen

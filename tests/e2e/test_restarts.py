@@ -13,6 +13,7 @@ import pytest
 from bgpd import wire
 from tests.bgpd.capture import Capture, Caught
 from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, frontends_in_kernel, speaker_pid
+from tests.e2e.damage import frozen
 from tests.lab import FibPoll, RouteJournal, SteadyTraffic, send, until
 from tests.lab.agents import LOCKSTEP, NodeAgent
 from tests.lab.release import LONG_DRAIN, build_release
@@ -108,8 +109,9 @@ def test_a_killed_speaker_is_replaced_and_everything_announced_again(running: Cl
     """The agent lives: it starts another speaker, which announces what is proven and ends with End-of-RIB."""
     agent = running.agents[0]
     before = speaker_pid(agent)
-    os.kill(before, signal.SIGKILL)
-    until(lambda: running.next_hops == {running.lab.nodes[1].address}, "the router lost n1")
+    with frozen(agent):
+        os.kill(before, signal.SIGKILL)
+        until(lambda: running.next_hops == {running.lab.nodes[1].address}, "the router lost n1")
     running.await_vip()
     assert speaker_pid(agent) != before
     assert send(running.lab.client, f"{VIP}:80", count=100).failed == 0
@@ -118,9 +120,9 @@ def test_a_killed_speaker_is_replaced_and_everything_announced_again(running: Cl
 def test_the_service_is_deleted_while_the_agent_is_away(running: Cluster) -> None:
     agent = running.agents[0]
     agent.kill()
+    agent.release = build_release(running.lab.folder / "patient", LONG_DRAIN)
     (agent.source / "service-web.yaml").unlink()
     assert running.lab.nodes[0].address in running.next_hops
-    agent.release = build_release(running.lab.folder / "patient", LONG_DRAIN)
     agent.start()
     until(lambda: running.next_hops == {running.lab.nodes[1].address}, "n1 withdrew", 30)
     assert frontends_in_kernel(agent) == {(VIP, 80), (VIP, 53)}, "entries outlive the withdrawal by the drain"

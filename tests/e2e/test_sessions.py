@@ -15,6 +15,7 @@ from tests.lab.plan import SessionOptions
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
+_REPLACED = 'lockstep_repairs_total{kind="speaker"}'
 CANARY = "cAnArY-8d1f"
 
 CONFIG = """\
@@ -171,8 +172,8 @@ def test_with_graceful_restart_a_killed_speaker_costs_no_route_and_no_request(ru
     ):
         killed = speaker_pid(agent)
         os.kill(killed, signal.SIGKILL)
-        until(lambda: agent.vip(VIP).get("state") != "Announced", "the agent knows", 10)
-        until(lambda: agent.vip(VIP).get("state") == "Announced", "it is announced again", 30)
+        until(lambda: agent.metrics().get(_REPLACED), "the agent has replaced it", 30)
+        agent.await_announced(VIP, 30)
         assert speaker_pid(agent) != killed
         outcome = steady.stop()
         changes = journal.changes()

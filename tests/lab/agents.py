@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,17 @@ class NodeAgent:
     def await_announced(self, vip: str, seconds: float = 20.0) -> None:
         """Wait until the agent says that some peer holds the VIP."""
         until(lambda: self.vip(vip).get("state") == "Announced", f"{self.node.name} announces {vip}", seconds)
+
+    def await_proven(self, vip: str) -> None:
+        """Wait until the agent has proven the VIP anew: by a proof that it made after this call."""
+        began = time.monotonic()
+
+        def proven() -> bool:
+            passed = time.monotonic() - began
+            proof = self.vip(vip).get("proof") or {"ok": False}
+            return bool(proof["ok"]) and proof["age_seconds"] < passed
+
+        until(proven, f"{self.node.name} proves {vip}")
 
     def _fetch(self, path: str, query: dict[str, str] | None = None) -> dict[str, Any]:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cluster import VIP, Cluster, cluster, speaker_pid
+from tests.e2e.damage import frozen
 from tests.lab import until
 from tests.lab.speaker import start_speaker
 from tests.oracle import Oracle, PromiseBroken
@@ -47,7 +48,7 @@ def _well(made: Cluster) -> None:
 
 def _watch(oracle: Oracle) -> None:
     """So long that every flow was asked twice: each look opens one, until there are all, and then asks one."""
-    until(lambda: oracle.look().looks > 2 * FLOWS, "every flow has been asked", 15)
+    until(lambda: oracle.look().looks > 2 * FLOWS, "every flow has been asked", 30)
 
 
 def _lost_and_moved(made: Cluster) -> None:
@@ -55,7 +56,7 @@ def _lost_and_moved(made: Cluster) -> None:
     pod = made.lab.pods[0]
     with Oracle(made.lab, VIP) as oracle:
         made.lab.stop_pod(pod)
-        until(lambda: oracle.look().lost, "a datagram to it is lost", 15)
+        until(lambda: oracle.look().lost, "a datagram to it is lost", 30)
         seen = oracle.stop()
     assert any(found.startswith("I1") for found in oracle.broken(seen)), seen
     made.lab.start_pod(pod)
@@ -63,7 +64,7 @@ def _lost_and_moved(made: Cluster) -> None:
         _watch(oracle)
         made.set_ready(lambda address: address == pod.address)
         made.await_serving(1)
-        until(lambda: oracle.look().moved, "a flow has moved", 15)
+        until(lambda: oracle.look().moved, "a flow has moved", 30)
         seen = oracle.stop()
     assert any(found.startswith("I4") for found in oracle.broken(seen)), seen
     made.set_ready(lambda address: True)
@@ -78,12 +79,10 @@ def _judges_by_itself(made: Cluster) -> None:
 def _gone(made: Cluster) -> None:
     """Both speakers are killed: without graceful restart the router drops every route with the sessions."""
     with Oracle(made.lab, VIP, always_routed=True, same_sessions=True) as oracle:
-        for agent in made.agents:
-            os.kill(agent.pid, signal.SIGSTOP)  # it would have another one before anybody has looked
-            os.kill(speaker_pid(agent), signal.SIGKILL)
-        until(lambda: (seen := oracle.look()).without_route and seen.session_changes, "all of it is gone", 15)
-        for agent in made.agents:
-            os.kill(agent.pid, signal.SIGCONT)
+        with frozen(*made.agents):  # they would have other ones before anybody has looked
+            for agent in made.agents:
+                os.kill(speaker_pid(agent), signal.SIGKILL)
+            until(lambda: (seen := oracle.look()).without_route and seen.session_changes, "all of it is gone", 30)
         made.await_vip()
         seen = oracle.stop()
     found = oracle.broken(seen)

@@ -82,8 +82,9 @@ data: {{password: {}}}
 def _config(extra: str) -> str:
     peers = "peers:\n  - peer-address: 192.168.1.11\n    peer-asn: 64512\n    my-asn: 64512\n"
     pools = "address-pools: [{name: default, protocol: bgp, addresses: [203.0.113.0/28]}]\n"
-    profiles = "bfd-profiles: [{name: fast, receive-interval: 100, transmit-interval: 100}]\n"
-    return profiles + pools + peers + "    bfd-profile: fast\n" + extra
+    # A second, three times: what is shown is read while BFD is up, and not that it is quick.
+    profiles = "bfd-profiles: [{name: calm, receive-interval: 1000, transmit-interval: 1000}]\n"
+    return profiles + pools + peers + "    bfd-profile: calm\n" + extra
 
 
 def _config_map(extra: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.cluster import VIP, Cluster
 from tests.lab import RouteJournal, send, until
-from tests.lab.agents import LOCKSTEP, STANDALONE
+from tests.lab.agents import LOCKSTEP, STANDALONE, NodeAgent
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
@@ -113,11 +113,16 @@ def test_a_restart_with_a_broken_manifest_takes_nothing_away(running: Cluster) -
         running.write(agent, "service-web.yaml", "kind: Service\nmetadata: {name: web\n")
         agent.start()
         until(lambda: agent.status().get("sources", {}).get("problems"), "the agent names the file", 20)
-        until(lambda: agent.status()["peers"][0]["state"] == "Established", "it has found the session")
+        until(lambda: _established(agent), "it has found the session")
         assert send(running.lab.client, f"{VIP}:80", count=100).failed == 0
         running.write(agent, "service-web.yaml", good)
         agent.await_announced(VIP)
         assert journal.changes() == []
+
+
+def _established(agent: NodeAgent) -> bool:
+    """False as well while the agent has not yet decided which peers there are."""
+    return any(peer["state"] == "Established" for peer in agent.status()["peers"])
 
 
 def test_a_deleted_configuration_is_reported_and_changes_nothing(running: Cluster) -> None:

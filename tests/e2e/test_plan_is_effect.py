@@ -114,8 +114,10 @@ class Seen:
         self.tables: dict[str, Rib] = {FIRST: made.lab.router.rib(), SECOND: second.rib()}
         self.sessions = {peer["name"]: (peer["sessions"], peer["since"], peer["state"]) for peer in status["peers"]}
         self.vips = {vip["vip"] for vip in status["vips"] if vip["reason"] is None}
+        # Sent is what the router's TCP has acknowledged; its BGP may not have read it yet.
         self.settled = all(
-            peer["state"] == "Established" and peer["routes"]["sent"] == peer["routes"]["desired"]
+            peer["state"] == "Established"
+            and peer["routes"]["sent"] == peer["routes"]["desired"] == len(self.tables[peer["name"]])
             for peer in status["peers"]
         )
 

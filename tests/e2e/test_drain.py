@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.cluster import VIP, VIP_ROUTE, Cluster, frontends_in_kernel
 from tests.lab import RibPath, SteadyTraffic, send, until
-from tests.lab.agents import NodeAgent
+from tests.lab.agents import LOCKSTEP, NodeAgent
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
@@ -51,12 +51,14 @@ def test_a_rolling_drain_fails_no_new_connection(running: Cluster) -> None:
 
 def test_a_drain_marks_the_route_first_and_outlives_the_agent(running: Cluster) -> None:
     agent, other = running.agents
-    _drain(running, agent)
-    marked = until(lambda: _marked(running, agent), "the router sees the mark")
+    # The mark stands for two seconds. They are not spent on the end of the command.
+    asked = agent.node.popen([LOCKSTEP, "drain", f"--state-dir={agent.state_dir}"])
+    marked = until(lambda: _marked(running, agent), "the router sees the mark", 30)
     assert marked is not None
     assert marked.communities == ("graceful-shutdown",)
     assert marked.local_pref == 0
-    assert agent.vip(VIP)["state"] == "Draining"
+    until(lambda: agent.vip(VIP)["state"] == "Draining", "the agent knows that the router has it")
+    assert asked.wait(timeout=30) == 0
     agent.kill()
     agent.start()
     until(lambda: _path(running, agent) is None, "the route is withdrawn by the next agent")

@@ -150,8 +150,9 @@ def _frontend(entry: Any) -> tuple[str, int]:
 
 def speaker_pid(agent: NodeAgent) -> int:
     """The speaker of this agent's state folder."""
-    found = subprocess.run(["pgrep", "-f", f"bgpd --state-dir {agent.state_dir}"], capture_output=True, check=True)
-    return int(found.stdout.split()[0])
+    # Its child is called the same until it has become another program.
+    argv = ["pgrep", "--oldest", "--full", f"bgpd --state-dir {agent.state_dir}"]
+    return int(subprocess.run(argv, capture_output=True, check=True).stdout)
 
 
 def exabgp_pid(agent: NodeAgent) -> int:
@@ -161,7 +162,7 @@ def exabgp_pid(agent: NodeAgent) -> int:
 
     def engine() -> int:
         for pid in children.read_text().split():
-            with contextlib.suppress(FileNotFoundError):  # it has just ended
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
                 if b"bgpd.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     return int(pid)
         return 0

@@ -42,7 +42,10 @@ class Proxy:
         self._process.wait()
 
     def says(self, what: str, port: int = kube_proxy.HEALTH_PORT) -> None:
-        (self.node.folder / str(port)).write_text(what)
+        said = self.node.folder / str(port)
+        beside = said.with_suffix(".new")  # it is read at any moment
+        beside.write_text(what)
+        beside.replace(said)
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,7 @@ def test_a_route_never_stands_at_the_router_before_the_entries_stand_in_the_kern
             agent.start()
         address = {agent.node.address: agent for agent in made.agents}
         seen: set[str] = set()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while seen != set(address) and time.monotonic() < deadline:
             for hop in made.next_hops - seen:
                 assert frontends_in_kernel(address[hop]) == {(VIP, 80), (VIP, 53)}

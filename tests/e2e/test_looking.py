@@ -183,7 +183,7 @@ def test_trace_says_what_happens_to_a_real_request(shared: Cluster) -> None:
         named = next(p.name for p in shared.lab.pods if p.address == traced["backend"]["address"])
         code = (
             "import socket\n"
-            f"s=socket.create_connection(('{VIP}',80),2,source_address=('198.51.100.10',{port}))\n"
+            f"s=socket.create_connection(('{VIP}',80),15,source_address=('198.51.100.10',{port}))\n"
             "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
             "d=b''\n"
             "while (p:=s.recv(4096)): d+=p\n"

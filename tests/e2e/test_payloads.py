@@ -158,7 +158,7 @@ def test_iperf3_by_udp_at_1000_packets_a_second(made: Cluster, vip: str, where: 
     """What the server was too slow to read has arrived all the same: the machine may be busy."""
     pod = backends(made)[where]
     before = _overflows(pod)
-    end = _iperf(made, vip, "--udp", "--length=200", "--bitrate=1600k", "--time=1")
+    end = _iperf(made, vip, "--udp", "--length=200", "--bitrate=1600k", "--blockcount=1000")
     assert end["sum"]["packets"] >= 500
     assert end["sum"]["lost_packets"] <= _overflows(pod) - before
 

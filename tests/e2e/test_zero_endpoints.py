@@ -14,12 +14,12 @@ from tests.lab import until
 
 pytestmark = [pytest.mark.root, pytest.mark.lab]
 
-#: Arguments: kind, address, port. Prints what became of a connection or a datagram.
+#: Arguments: kind, address, port, patience in seconds. Prints what became of a connection or a datagram.
 _TRY = """
 import socket, sys
 kind, address, port = socket.SOCK_STREAM if sys.argv[1] == "tcp" else socket.SOCK_DGRAM, sys.argv[2], int(sys.argv[3])
 one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-one.settimeout(2)
+one.settimeout(float(sys.argv[4]))
 try:
     one.connect((address, port))
     one.send(b"anybody?")
@@ -35,9 +35,9 @@ def made() -> Iterator[Cluster]:
         yield made
 
 
-def outcome(made: Cluster, protocol: str, vip: str) -> str:
+def outcome(made: Cluster, protocol: str, vip: str, patience: int = 2) -> str:
     port = "80" if protocol == "tcp" else "53"
-    return made.lab.client.run([sys.executable, "-I", "-c", _TRY, protocol, vip, port]).stdout.strip()
+    return made.lab.client.run([sys.executable, "-I", "-c", _TRY, protocol, vip, port, str(patience)]).stdout.strip()
 
 
 def refused(made: Cluster, protocol: str, vip: str) -> bool:
@@ -71,7 +71,7 @@ def counted(made: Cluster, reason: str) -> float:
 
 def test_connections_and_datagrams_are_refused(made: Cluster) -> None:
     """And the route stays; with `withdraw` instead it goes, and nobody answers at all."""
-    assert outcome(made, "udp", VIP).endswith("bytes")
+    assert outcome(made, "udp", VIP, patience=15).endswith("bytes")
     hops = made.next_hops
     made.edit("service-web.yaml", _keep)
     for file in ("endpointslice-web.yaml", "endpointslice-web6.yaml"):

@@ -210,7 +210,8 @@ class AdjRibOut:
                 slot = self._slots.setdefault(nlri, Slot())
                 told = slot.told
                 next_hop = told.batch.next_hop if told else None
-                slot.wire = Wire(told.route if told else Route(nlri=nlri), withdrawn, offset, next_hop)
+                route = told.route if told else Route(nlri=nlri)
+                slot.wire = Wire.after(slot.wire, route, withdrawn, offset, next_hop)
                 self._leaving.append((offset, nlri))
                 self._dirty[nlri] = None
                 self._touched.add(nlri)
@@ -225,8 +226,8 @@ class AdjRibOut:
         while self._leaving and self._leaving[0][0] <= offset:
             at, nlri = self._leaving.popleft()
             slot = self._slots.get(nlri)
-            if slot and slot.wire and slot.wire.offset == at:
-                changed = slot.wire.left = True
+            if slot and slot.wire and slot.wire.received(at):
+                changed = True
                 self._touched.add(nlri)
                 self._forget_if_done(nlri, slot)
         return changed

@@ -26,13 +26,34 @@ class Told:
 
 @dataclass(slots=True)
 class Wire:
-    """What an UPDATE of the present session said last. ``offset``: where in the stream it ends. ``left``: received."""
+    """What an UPDATE of the present session said last.
+
+    ``offset``: where in the stream it ends. ``left``: received. ``since``: where the first announcement ends
+    after which nothing was withdrawn; ``held``: that was received, so the peer holds this route or one before it.
+    """
 
     route: Route
     withdrawn: bool
     offset: int
     next_hop: IPAddress | None = None
     left: bool = False
+    since: int = 0
+    held: bool = False
+
+    @classmethod
+    def after(cls, before: Wire | None, route: Route, withdrawn: bool, offset: int, next_hop: IPAddress | None) -> Wire:
+        """The next one, after what was said ``before`` in this session."""
+        made = cls(route, withdrawn, offset, next_hop, since=offset)
+        if before is not None and not before.withdrawn and not withdrawn:
+            made.since, made.held = before.since, before.held
+        return made
+
+    def received(self, offset: int) -> bool:
+        """The UPDATE that ends at ``offset`` was. True if that changed anything."""
+        before = self.left, self.held
+        self.left |= offset == self.offset
+        self.held |= offset == self.since and not self.withdrawn
+        return before != (self.left, self.held)
 
 
 @dataclass(slots=True)
@@ -52,7 +73,13 @@ class Slot:
             taken = told is not None and told.answered and not told.batch.withdraw and told.route == self.wanted
             sent = carried and told is None and wire is not None and wire.left
             next_hop = wire.next_hop if wire is not None and carried else None
-            return RibEntry(route=self.wanted, acknowledged=not up or taken or carried, sent=sent, next_hop=next_hop)
+            return RibEntry(
+                route=self.wanted,
+                acknowledged=not up or taken or carried,
+                sent=sent,
+                replacing=wire is not None and wire.held and not sent,
+                next_hop=next_hop,
+            )
         route = told.route if told else wire.route if wire else None
         if route is None:
             raise BugError("a prefix that nobody wants and nobody holds must have been forgotten")

@@ -127,16 +127,23 @@ class RibEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of one prefix towards one peer.
 
     ``withdrawing`` False: the route was given to the engine. True: its withdrawal was. ``acknowledged``: the engine
-    took the last command. ``sent``: the UPDATE for it has left for the peer in the present session. ``next_hop``: the
-    address that the last UPDATE for it named, None if there was none in the present session. An entry whose withdrawal
-    was sent no longer exists.
+    took the last command. ``sent``: the UPDATE for it has left for the peer in the present session. ``replacing``: it
+    has not, and until it has, the peer holds a route to the prefix with other attributes. ``next_hop``: the address
+    that the last UPDATE for it named, None if there was none in the present session. An entry whose withdrawal was sent
+    no longer exists.
     """
 
     route: Route
     withdrawing: bool = False
     acknowledged: bool = False
     sent: bool = False
+    replacing: bool = False
     next_hop: IPAddress | None = None
+
+    @property
+    def held(self) -> bool:
+        """True if the peer of an Established session holds a route to the prefix that is not on its way out."""
+        return (self.sent or self.replacing) and not self.withdrawing
 
 
 class PeerObserved(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,7 +47,7 @@ def peer_figures(sight: Sight) -> Iterator[PeerFigures]:
             name=name,
             neighbor=neighbor,
             up=established,
-            announced=len(sent) if established else 0,
+            announced=sum(entry.held for entry in entries.values()) if established else 0,
             pending=len(sent.keys() ^ routes.keys()),
             updates=peer.updates_sent if peer is not None else 0,
             bfd_up=None if neighbor.bfd is None else peer is not None and peer.bfd == "up",

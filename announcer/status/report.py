@@ -206,7 +206,7 @@ def _pod_cidr(sight: Sight, decision: PodCidrDecision) -> Json:
     holding: list[str] = []
     for name, peer in sorted(sight.observed.bgp.peers.items()):
         entry = peer.rib.get(decision.prefix)
-        if peer.state is PeerState.ESTABLISHED and entry is not None and entry.sent:
+        if peer.state is PeerState.ESTABLISHED and entry is not None and entry.held:
             holding.append(name)
     if reason is None and not holding:
         family = Family.of(decision.prefix)

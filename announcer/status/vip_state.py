@@ -54,7 +54,7 @@ def holding_peers(sight: Sight, vip: IPAddress) -> tuple[str, ...]:
     found: list[str] = []
     for name, peer in sorted(sight.observed.bgp.peers.items()):
         entries = [peer.rib.get(nlri) for nlri in prefixes] if peer.state is PeerState.ESTABLISHED else []
-        if any(entry is not None and (entry.sent or entry.withdrawing) for entry in entries):
+        if any(entry is not None and (entry.held or entry.withdrawing) for entry in entries):
             found.append(name)
     return tuple(found)
 
@@ -74,7 +74,8 @@ def route_reason(sight: Sight, peer_name: str, nlri: IPNetwork) -> tuple[Reason 
     if entry is not None and entry.sent and not entry.withdrawing:
         return None, ""
     if entry is not None and not entry.withdrawing:
-        return Reason.PEER_NOT_ESTABLISHED, "given to the engine, not sent yet"
+        known = "; until then the peer has it with the attributes before" if entry.replacing else ""
+        return Reason.PEER_NOT_ESTABLISHED, f"given to the engine, not sent yet{known}"
     wish = sight.desired.rib.get(peer_name, {}).get(nlri)
     if wish is not None and wish.is_aggregate and nlri not in sight.observed.datapath.guards:
         forwarder = sight.observed.datapath.forwarder

@@ -44,6 +44,7 @@ class AdjRibOutMachine(RuleBasedStateMachine):
         self.families: frozenset[Family] = frozenset()
         self.told: dict[IPNetwork, RibEntry | None] = {}  # by changed()
         self.carried: dict[IPNetwork, int] = {}  # where in the stream the last UPDATE for a prefix ends
+        self.standing: dict[IPNetwork, int] = {}  # and the first one after which it was not withdrawn
 
     # --- the agent ----------------------------------------------------------------------------------------------
 
@@ -95,7 +96,7 @@ class AdjRibOutMachine(RuleBasedStateMachine):
     def come_up(self, next_hops: dict[Family, IPAddress]) -> None:
         self.session += 1
         self.stream = self.received = 0
-        self.carried = {}
+        self.carried, self.standing = {}, {}
         self.families = frozenset(next_hops)
         self.rib.session_up(self.session, next_hops)
         self._emit(self.engine.session_up(self.families))
@@ -105,7 +106,7 @@ class AdjRibOutMachine(RuleBasedStateMachine):
     def go_down(self) -> None:
         self.engine.session_down()
         self.engine.rib_of_peer = {}
-        self.carried = {}
+        self.carried, self.standing = {}, {}
         self.rib.session_down()
 
     @rule(often=st.integers(0, 9))
@@ -113,7 +114,7 @@ class AdjRibOutMachine(RuleBasedStateMachine):
         if often:
             return
         self.engine = EngineModel()
-        self.carried = {}
+        self.carried, self.standing = {}, {}
         self.rib.engine_lost()
 
     def _emit(self, updates: list[Update]) -> None:
@@ -122,6 +123,9 @@ class AdjRibOutMachine(RuleBasedStateMachine):
             assert set(update.announced) <= set(self.rib.entries())
             self.stream += UPDATE_BYTES
             self.carried.update(dict.fromkeys(update.withdrawn + update.announced, self.stream))
+            for nlri in update.withdrawn:
+                self.standing.pop(nlri, None)
+            self.standing = dict.fromkeys(update.announced, self.stream) | self.standing
             self.rib.emitted(update, self.stream)
 
     # --- what must hold -----------------------------------------------------------------------------------------
@@ -151,6 +155,14 @@ class AdjRibOutMachine(RuleBasedStateMachine):
                 assert self.carried[nlri] <= self.received
         for nlri, offset in self.carried.items():
             assert nlri in entries or offset <= self.received
+
+    @invariant()
+    def held_means_that_some_route_was_received(self) -> None:
+        """This one, or one that it replaces."""
+        for nlri, entry in self.rib.entries().items():
+            if not entry.withdrawing:
+                assert entry.held is (self.standing.get(nlri, self.stream + 1) <= self.received)
+                assert entry.replacing is (entry.held and not entry.sent)
 
     def teardown(self) -> None:
         """Left alone, everything settles: the peer holds exactly what is wanted, and the RIB says so.
@@ -251,6 +263,41 @@ def test_that_a_doubt_is_over_is_said() -> None:
     machine.ping()
     assert machine.rib.entries()[PREFIXES[0]].sent
     machine.whatever_changes_is_said()
+
+
+def test_what_replaces_a_withdrawal_replaces_no_route() -> None:
+    """A route is wanted again while its withdrawal is on its way, which arrives first and alone."""
+    machine = AdjRibOutMachine()
+    machine.come_up(NEXT_HOPS)
+    held = []
+    for change in (machine.want, machine.unwant, machine.want):
+        change(nlri=PREFIXES[0], **({"attributes": {}} if change == machine.want else {}))
+        machine.held_means_that_some_route_was_received()
+        machine.tell()
+        machine.read_prefix()
+        machine.write()
+        held.append(machine.rib.entries()[PREFIXES[0]].held)
+    for _ in range(3):
+        machine.receive(UPDATE_BYTES)
+        machine.held_means_that_some_route_was_received()
+        held.append(machine.rib.entries()[PREFIXES[0]].held)
+    assert held == [False, False, False, False, False, True]
+
+
+def test_what_is_wanted_again_once_its_withdrawal_was_received_is_not_held() -> None:
+    machine = AdjRibOutMachine()
+    machine.come_up(NEXT_HOPS)
+    machine.want(nlri=PREFIXES[0], attributes={})
+    machine.tell()
+    machine.read_prefix()
+    machine.write()
+    machine.unwant(nlri=PREFIXES[0])
+    machine.tell()
+    machine.read_prefix()
+    machine.write()
+    machine.want(nlri=PREFIXES[0], attributes={})
+    machine.receive(machine.stream)
+    assert not machine.rib.entries()[PREFIXES[0]].held
 
 
 @pytest.mark.parametrize("attributes", [a for a in ATTRIBUTES if a] + [{"local_pref": 1}, {"next_hop": LOCAL}])

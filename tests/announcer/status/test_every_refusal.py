@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from announcer.decide import decide
 from announcer.decide.drain import DRAIN_KEY
@@ -95,7 +95,7 @@ def _inputs(draw: st.DrawFn) -> Snapshot:
     synced, drain = draw(st.sampled_from([True, True, True, False])), draw(st.sampled_from(["", "", "", "x"]))
     seen = snapshot(*objects, config_text=text, synced=synced, drain=drain)
     bad = draw(st.sampled_from([*[None] * 24, *ConfigState]))
-    return seen if bad is None else msgspec.structs.replace(seen, config=ConfigView(state=bad))
+    return seen if bad is None else replace(seen, config=ConfigView(state=bad))
 
 
 @st.composite
@@ -108,9 +108,10 @@ def _world(draw: st.DrawFn, desired: Desired) -> Observed:
     peers = {}
     for name, rib in desired.rib.items():
         entries = {
-            nlri: RibEntry(route=wish.route, sent=draw(st.booleans()), withdrawing=draw(st.booleans()))
+            nlri: draw(st.sampled_from([entry, replace(entry, sent=True), replace(entry, replacing=True)]))
             for nlri, wish in rib.items()
             if draw(st.booleans())
+            for entry in [RibEntry(route=wish.route, withdrawing=draw(st.booleans()))]
         }
         peers[name] = _peer(desired, name, draw(st.sampled_from([*[PeerState.ESTABLISHED] * 4, *PeerState])), entries)
     vips = sorted(desired.vips, key=str)

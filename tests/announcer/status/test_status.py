@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from announcer.decide import decide
-from announcer.model.bgp import PeerState
+from announcer.model.bgp import PeerState, RibEntry
 from announcer.model.desired import Reason
 from announcer.model.lb import Proof
 from announcer.model.net import Family
@@ -26,7 +26,7 @@ from announcer.status.pieces import at_once
 from announcer.status.report import iso, status
 from announcer.status.routes import routes
 from announcer.status.sight import Sight
-from tests.announcer.build import endpoints, node, service, snapshot
+from tests.announcer.build import endpoints, net, node, service, snapshot
 from tests.announcer.test_plan import NOW, PEER, VIP, announced, good, observed, served
 
 WEB = "default/web"
@@ -153,6 +153,22 @@ def test_a_session_that_is_down_has_sent_nothing() -> None:
     assert peer["routes"] == {"desired": 1, "acknowledged": 1, "sent": 0}
     assert peer["last_error"] == "connection refused"
     assert _vip(status(sight(working(), down)))["peers"] == []
+
+
+def test_a_route_whose_attributes_change_is_announced_all_the_while() -> None:
+    """The peer holds the one before; neither the VIP nor the Pod CIDR is without a route for a moment."""
+    seen = snapshot(node(pod_cidrs=(net("10.244.1.0/24"),)), service(), endpoints("web", "10.244.1.10"))
+    routes_ = [wish.route for wish in decide(seen).rib[PEER].values()]
+    rib = {route.nlri: RibEntry(route=route, acknowledged=True, replacing=True) for route in routes_}
+    changing = sight(seen, observed(frontends=served(), rib=rib, proof=good()))
+    told = status(changing)
+    assert [(one["state"], one["reason"], one["peers"]) for one in (_vip(told), *told["pod_cidrs"])] == [
+        ("Announced", None, [PEER])
+    ] * 2
+    assert explain(changing, WEB)["announced"]
+    found = _samples(changing)
+    assert found["lockstep_bgp_announced_prefixes{peer=10.0.0.1}"] == 2
+    assert found["lockstep_bgp_pending_prefixes{peer=10.0.0.1}"] == 2
 
 
 def test_a_violation_is_counted() -> None:

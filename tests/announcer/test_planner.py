@@ -87,7 +87,7 @@ class Remembering(Promise):
 REMEMBERING = settings(MACHINE_SETTINGS, max_examples=max(200, SEQUENCES // 5))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_it_plans_what_a_planner_without_a_past_would() -> None:
     """Through crashes, sessions that come and go, aggregates, drains, damage."""
     run_state_machine_as_test(Remembering, settings=REMEMBERING)

@@ -13,7 +13,7 @@ from tests.lab.host import Host, Process
 from tests.lab.plan import Plan
 from tests.lab.poll import LabError, until
 
-START_SECONDS = 10.0
+START_SECONDS = 30.0
 
 Rib = Mapping[str, tuple["RibPath", ...]]
 

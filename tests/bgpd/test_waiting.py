@@ -29,6 +29,7 @@ from tests.bgpd.scripted import KEEPALIVE, ScriptedPeer, neighbor_at
 from tests.bgpd.test_passive import connecting_bird, passive
 from tests.bgpd.test_sessions import VIP, announce, withdraw
 
+TIMELESS = Path(__file__).parent / "timeless"
 HOLD_TIME = 9  # a KEEPALIVE in every three seconds
 KEEPALIVES = 2
 SECONDS = KEEPALIVES * HOLD_TIME / 3
@@ -143,8 +144,10 @@ def test_it_sleeps_as_well_while_there_is_no_session(rig: Rig, there: str) -> No
 
 
 @pytest.mark.root
-def test_hold_timers_run_while_it_sleeps(tmp_path: Path) -> None:
-    """The peer reads and says nothing."""
+def test_hold_timers_run_while_it_sleeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer reads and says nothing, and nothing but whole seconds wakes ExaBGP."""
+    monkeypatch.setenv("PYTHONPATH", str(TIMELESS))
+    monkeypatch.setenv("LOCKSTEP_TEST_TICKS", "1")
     with Rig(tmp_path) as rig:
         peer = ScriptedPeer(rig, "10.99.0.100", KEEPALIVE, established=True, silent=True)
         rig.start_speaker()
@@ -157,7 +160,7 @@ def test_hold_timers_run_while_it_sleeps(tmp_path: Path) -> None:
 @pytest.fixture
 def timeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """A speaker and an ExaBGP that do nothing just because time passes."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "timeless"))
+    monkeypatch.setenv("PYTHONPATH", str(TIMELESS))
     with Rig(tmp_path) as made:
         made.start_speaker()
         yield made

@@ -265,37 +265,38 @@ def test_that_a_doubt_is_over_is_said() -> None:
     machine.whatever_changes_is_said()
 
 
-def test_what_replaces_a_withdrawal_replaces_no_route() -> None:
-    """A route is wanted again while its withdrawal is on its way, which arrives first and alone."""
+def _with_a_withdrawal_on_its_way() -> AdjRibOutMachine:
+    """One route was announced and withdrawn; nothing was received yet, and the route is wanted again."""
     machine = AdjRibOutMachine()
     machine.come_up(NEXT_HOPS)
+    machine.want(nlri=PREFIXES[0], attributes={})
+    _goes_out(machine)
+    machine.unwant(nlri=PREFIXES[0])
+    _goes_out(machine)
+    machine.want(nlri=PREFIXES[0], attributes={})
+    return machine
+
+
+def _goes_out(machine: AdjRibOutMachine) -> None:
+    machine.tell()
+    machine.read_prefix()
+    machine.write()
+
+
+def test_what_replaces_a_withdrawal_replaces_no_route() -> None:
+    """It arrives first and alone."""
+    machine = _with_a_withdrawal_on_its_way()
+    _goes_out(machine)
     held = []
-    for change in (machine.want, machine.unwant, machine.want):
-        change(nlri=PREFIXES[0], **({"attributes": {}} if change == machine.want else {}))
-        machine.held_means_that_some_route_was_received()
-        machine.tell()
-        machine.read_prefix()
-        machine.write()
-        held.append(machine.rib.entries()[PREFIXES[0]].held)
     for _ in range(3):
         machine.receive(UPDATE_BYTES)
         machine.held_means_that_some_route_was_received()
         held.append(machine.rib.entries()[PREFIXES[0]].held)
-    assert held == [False, False, False, False, False, True]
+    assert held == [False, False, True]
 
 
 def test_what_is_wanted_again_once_its_withdrawal_was_received_is_not_held() -> None:
-    machine = AdjRibOutMachine()
-    machine.come_up(NEXT_HOPS)
-    machine.want(nlri=PREFIXES[0], attributes={})
-    machine.tell()
-    machine.read_prefix()
-    machine.write()
-    machine.unwant(nlri=PREFIXES[0])
-    machine.tell()
-    machine.read_prefix()
-    machine.write()
-    machine.want(nlri=PREFIXES[0], attributes={})
+    machine = _with_a_withdrawal_on_its_way()
     machine.receive(machine.stream)
     assert not machine.rib.entries()[PREFIXES[0]].held
 

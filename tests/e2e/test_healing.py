@@ -5,14 +5,12 @@ What can be repaired at once is repaired before a withdrawal could have left; wh
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import Any
 
 import pytest
 
 from tests.e2e.cluster import VIP, Cluster, frontends_in_kernel
-from tests.e2e.damage import OF_THE_DATAPATH, OF_THE_REST, Damage, foreign_program
+from tests.e2e.damage import OF_THE_DATAPATH, OF_THE_REST, Damage, foreign_program, frozen
 from tests.lab import RouteJournal, send, until
 from tests.lab.agents import NodeAgent
 
@@ -65,9 +63,8 @@ def _held(agent: NodeAgent) -> dict[str, Any]:
 def test_a_frozen_agent_costs_nothing_and_goes_on(running: Cluster) -> None:
     agent = running.agents[0]
     with RouteJournal(running.lab.router) as journal:
-        os.kill(agent.pid, signal.SIGSTOP)
-        assert send(running.lab.client, f"{VIP}:80", count=200).failed == 0
-        running.set_ready(lambda address: address != "10.244.1.11")
-        os.kill(agent.pid, signal.SIGCONT)
+        with frozen(agent):
+            assert send(running.lab.client, f"{VIP}:80", count=200).failed == 0
+            running.set_ready(lambda address: address != "10.244.1.11")
         running.await_serving(3)
         assert journal.changes() == []

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 
 from tests.e2e.cluster import VIP, Cluster, Manifest
+from tests.e2e.damage import frozen
 from tests.lab import send, until
 from tests.lab.agents import NodeAgent
 
@@ -47,14 +45,11 @@ def test_a_node_that_is_behind_takes_packets_for_endpoints_that_it_knows(running
     running.await_no_vip()
     running.await_serving(0)
     until(lambda: _takes(behind) == (_ENTRIES_PER_NODE if known else 0), "what n2 takes from n1", _SECONDS)
-    os.kill(behind.pid, signal.SIGSTOP)
-    try:
+    with frozen(behind):
         for agent in running.agents:
             running.write(agent, "endpointslice-web.yaml", ready)
         until(lambda: running.next_hops == {ahead.node.address}, "n1 alone announces the VIP")
         seen = send(running.lab.client, f"{VIP}:80", count=_REQUESTS, timeout=5.0 if known else 1.0)
-    finally:
-        os.kill(behind.pid, signal.SIGCONT)
     assert {"n1p1", "n1p2"} <= set(seen.backends), seen
     if known:
         assert seen.failed == 0, seen

@@ -316,7 +316,7 @@ def test_a_token_that_is_refused_is_read_again_at_once(tmp_path: Path) -> None:
         world.kubeconfig("second")
         await converges(world.server, follower)
         # Some watches may still wait for their next try, and what comes of that is told.
-        await follower.until(lambda: follower.source.stale_seconds == 0, "all watches stand", 60)
+        await follower.all_stand(60)
         # The next one is there before it is needed, as a kubelet does it: then nobody notices.
         world.kubeconfig("third")
         world.server.token = "third"

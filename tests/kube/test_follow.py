@@ -42,11 +42,6 @@ async def begun(world: World, follower: Follower) -> int:
     return len(follower.events)
 
 
-async def all_stand(world: World, follower: Follower) -> None:
-    """No watch is on its way back."""
-    await follower.until(lambda: follower.source.stale_seconds == 0, "all watches stand", world.patience)
-
-
 async def converges(world: World, follower: Follower, name: str = "late") -> None:
     """What happens from now on arrives."""
     world.put(web_service(name))
@@ -128,7 +123,7 @@ def test_a_cut_connection_goes_on_where_it_was(world: Any) -> None:
         told = await begun(world, follower)
         for round_number in range(3):
             # One that is cut again while it comes back has been away for longer than a moment, and that is told.
-            await all_stand(world, follower)
+            await follower.all_stand(world.patience)
             world.cut()
             await converges(world, follower, f"after-{round_number}")
         assert all(event.synced for event in follower.events[told:]), "nobody was told of it"
@@ -153,7 +148,7 @@ def test_a_silent_connection_is_noticed(world: Any) -> None:
 def test_while_the_api_server_is_away_the_last_state_stays_and_its_age_grows(world: Any) -> None:
     async def scenario(world: World, follower: Follower) -> None:
         await begun(world, follower)
-        await all_stand(world, follower)
+        await follower.all_stand(world.patience)
         await world.go_away()
         await follower.until(lambda: not follower.synced, "the trouble is told", world.patience)
         before = follower.source.stale_seconds
@@ -174,7 +169,7 @@ def test_while_the_api_server_is_away_the_last_state_stays_and_its_age_grows(wor
         await world.come_back()
         await follower.until(lambda: "meanwhile" in follower.services, "what happened meanwhile", world.patience)
         await follower.until(lambda: follower.synced, "all is well again", world.patience)
-        await all_stand(world, follower)
+        await follower.all_stand(world.patience)
         assert follower.events[-1].problems == ()
 
     world.run(scenario)

@@ -77,6 +77,10 @@ class Follower:
             if self.snapshot.synced:
                 self.lost += sorted(self.protected - self.services)
 
+    async def all_stand(self, seconds: float) -> None:
+        """Wait until no watch is on its way back."""
+        await self.until(lambda: self.source.stale_seconds == 0, "all watches stand", seconds)
+
     async def until(self, check: Callable[[], Any], what: str, seconds: float) -> None:
         """Wait in the time of the loop; raise AssertionError after ``seconds``."""
         loop = asyncio.get_running_loop()
